@@ -1,0 +1,37 @@
+"""All that hwn2n refuses or fails at, one class per exit code.
+
+Library code raises these; only the command line turns them into a message and an exit code.
+Each message is one line that says what must hold, what was found, and where.
+"""
+
+from __future__ import annotations
+
+
+class Hwn2nError(Exception):
+    """Root of all errors that hwn2n raises on purpose."""
+
+    exit_code = 2
+
+
+class InputError(Hwn2nError):
+    """A file, an option or a value that cannot be used (exit code 2)."""
+
+    exit_code = 2
+
+
+class BudgetNotMetError(Hwn2nError):
+    """No network inside the budget was found, or none can exist (exit code 1)."""
+
+    exit_code = 1
+
+
+class MeasurementError(Hwn2nError):
+    """A column that the budget needs cannot be measured here (exit code 3)."""
+
+    exit_code = 3
+
+
+class InterruptedRunError(Hwn2nError):
+    """The user stopped the run; it can be resumed (exit code 130, as shells use for Ctrl-C)."""
+
+    exit_code = 130

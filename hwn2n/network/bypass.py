@@ -1,0 +1,91 @@
+"""Removal: an architecture with some operations taken out, and what could be taken out.
+
+A removed operation becomes a bypass: its readers read its input. On the only path through the
+network (a plain chain) the resolution may change; inside a branch, whose other side expects the
+smaller image, a removed stride stays as plain subsampling, so that sums and concatenations still
+meet (the paper's third degenerate case, section 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from hwn2n.errors import InputError
+from hwn2n.network.architecture import INPUT, Architecture, IllegalArchitectureError, Operation
+from hwn2n.network.operators import rule
+
+
+def without(architecture: Architecture, removed: Collection[str]) -> Architecture:
+    """The architecture with `removed` bypassed; shapes and widths are those of before.
+
+    Raises `InputError` for names that it does not have, `IllegalArchitectureError` for
+    operations that cannot be bypassed.
+    """
+    if not removed:
+        return architecture
+    operations = architecture.by_name()
+    if unknown := sorted(set(removed) - operations.keys()):
+        raise InputError(f"the network has no layer {unknown[0]!r}")
+    chain = chain_operations(architecture)
+    stands_for: dict[str, str] = {INPUT: INPUT}
+    kept: list[Operation] = []
+    for op in architecture:
+        inputs = tuple(stands_for[name] for name in op.inputs)
+        if op.name not in removed:
+            stands_for[op.name] = op.name
+            kept.append(Operation(op.name, op.kind, inputs, op.config, op.shape, op.source))
+            continue
+        if not rule(op).bypassable or len(inputs) != 1:
+            raise IllegalArchitectureError(f"{op.name} ({op.kind}) cannot be bypassed")
+        stride = op.config.get("stride", [1, 1])
+        if op.name in chain or max(stride) == 1:
+            stands_for[op.name] = inputs[0]
+        else:
+            subsample = _subsample(op, inputs[0], stride)
+            kept.append(subsample)
+            stands_for[op.name] = subsample.name
+    output = stands_for[architecture.output]
+    if output == INPUT:
+        raise IllegalArchitectureError("nothing is left of the network")
+    return Architecture(_reaching(kept, output), architecture.input_shape, output)
+
+
+def chain_operations(architecture: Architecture) -> frozenset[str]:
+    """Operations that every path from the image to the logits passes through.
+
+    While walking in topological order, an operation is passed by every path exactly when
+    nothing made before it is read after it.
+    """
+    last_read = {INPUT: -1}
+    order = {op.name: i for i, op in enumerate(architecture)}
+    for op in architecture:
+        for name in op.inputs:
+            last_read[name] = order[op.name]
+    last_read[architecture.output] = len(order)
+    reach = last_read[INPUT]
+    chain = set()
+    for i, op in enumerate(architecture):
+        if reach <= i and op.inputs:
+            chain.add(op.name)
+        reach = max(reach, last_read.get(op.name, i))
+    return frozenset(chain)
+
+
+def _subsample(op: Operation, source: str, stride: list[int]) -> Operation:
+    config = {
+        "kernel_size": [1, 1],
+        "stride": list(stride),
+        "padding": [0, 0],
+        "dilation": [1, 1],
+        "ceil_mode": False,
+    }
+    name = f"{op.name}_bypass"
+    return Operation(name, "max_pool2d", (source,), config, op.shape, source=op.name)
+
+
+def _reaching(operations: list[Operation], output: str) -> tuple[Operation, ...]:
+    wanted = {output}
+    for op in reversed(operations):
+        if op.name in wanted:
+            wanted.update(op.inputs)
+    return tuple(op for op in operations if op.name in wanted)

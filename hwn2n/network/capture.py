@@ -1,0 +1,112 @@
+"""Capture: from any traceable network to an `Architecture` and its weights.
+
+torch.export gives the operator graph whatever classes the user wrote; each aten operator that
+the table below knows becomes an operation with a rule, every other one a `function` that runs
+unchanged. Nothing is skipped in silence, and the captured network is compared with the teacher
+before anything is done with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram, export
+
+from hwn2n.errors import InputError
+from hwn2n.network.architecture import Architecture
+from hwn2n.network.module import instantiate_with
+from hwn2n.network.translate import translate
+
+_TOLERANCE = 1e-5
+_EXAMPLE_BATCH = 2
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A network as data: its architecture, and its state dict under the architecture's names."""
+
+    architecture: Architecture
+    weights: dict[str, torch.Tensor]
+
+    def module(self) -> nn.Module:
+        """A fresh copy of the network."""
+        return instantiate_with(
+            self.architecture, {key: value.clone() for key, value in self.weights.items()}
+        )
+
+
+def capture(model: nn.Module | ExportedProgram, input_shape: tuple[int, int, int]) -> Captured:
+    """Capture a classifier.
+
+    `model` maps images (N, C, H, W) to logits (N, classes); `input_shape` is (C, H, W). The
+    model itself is left as it was, training mode included. Raises `InputError` if torch.export
+    cannot trace it, if it is not such a classifier, or if the captured network does not compute
+    what the model computes (to 1e-5).
+    """
+    program = model if isinstance(model, ExportedProgram) else _export(model, input_shape)
+    architecture, weights = translate(program, input_shape)
+    captured = Captured(architecture, weights)
+    if not isinstance(model, ExportedProgram):
+        _compare(captured, model, input_shape)
+    return captured
+
+
+def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProgram:
+    device = next(model.parameters(), torch.empty(0)).device
+    example = torch.zeros((_EXAMPLE_BATCH, *input_shape), device=device)
+    with _evaluating(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with torch.no_grad():
+                model(example)
+        except Exception as error:
+            raise InputError(
+                f"the model must accept images of shape (N, {', '.join(map(str, input_shape))}), "
+                f"but it failed: {_line(error)}"
+            ) from error
+        try:
+            return export(model, (example,), dynamic_shapes=({0: Dim("batch")},), strict=False)
+        except Exception as error:
+            raise InputError(
+                f"torch.export must be able to trace the model with a dynamic batch, but it "
+                f"failed: {_line(error)}"
+            ) from error
+
+
+def _compare(captured: Captured, model: nn.Module, input_shape: tuple[int, int, int]) -> None:
+    """The capture must compute what the model computes, whatever torch.export made of it."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn((3, *input_shape), generator=generator)
+    device = next(model.parameters(), images).device
+    with _evaluating(model), torch.no_grad():
+        wanted = model(images.to(device)).cpu()
+        found = captured.module()(images)
+    scale = max(1.0, wanted.abs().max().item())
+    difference = (wanted - found).abs().max().item()
+    if not difference <= _TOLERANCE * scale:
+        raise InputError(
+            "the captured network must compute what the model computes, but differs by "
+            f"{difference:.3g} (does its forward pass depend on the data or on random numbers?)"
+        )
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and every module's own mode again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _line(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text}"[:300]

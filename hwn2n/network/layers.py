@@ -1,0 +1,144 @@
+"""The policy's view of a network: its layers, in order, and which of them could be removed.
+
+The paper's policies take one step for each layer. A layer here is an operation that computes
+something (a convolution, a fully connected layer, a pooling) together with the batch
+normalisation, activation and dropout that only it feeds: they go when it goes, as in the
+authors' experiments. With granularity `operator` each operation is a layer of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hwn2n.network.architecture import INPUT, Architecture, IllegalArchitectureError, Operation
+from hwn2n.network.operators import rule
+from hwn2n.network.planner import Planner
+from hwn2n.network.resize import resize
+
+Granularity = Literal["unit", "operator"]
+
+MAIN_KINDS = ("conv2d", "linear", "max_pool2d", "avg_pool2d")
+FOLLOWERS = ("batch_norm", "activation", "dropout")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step of a policy.
+
+    `operations` are removed together. `reason` says why the layer must stay, or is None.
+    `kernel`, `stride` and `padding` are those of the first dimension (0 where there are none),
+    `skip_start` and `skip_end` tell whether a shortcut leaves from or arrives at its output;
+    `params` and `flops` are those of all its operations.
+    """
+
+    name: str
+    kind: str
+    operations: tuple[str, ...]
+    reason: str | None
+    kernel: int
+    stride: int
+    padding: int
+    inputs: int
+    outputs: int
+    skip_start: bool
+    skip_end: bool
+    params: int
+    flops: int
+
+    @property
+    def removable(self) -> bool:
+        """May the removal policy take it out?"""
+        return self.reason is None
+
+
+def find_layers(
+    planner: Planner,
+    granularity: Granularity = "unit",
+    removed: frozenset[str] = frozenset(),
+) -> tuple[Layer, ...]:
+    """The layers of the teacher, or of what `removed` leaves of it, in forward order."""
+    architecture, _ = planner.left(removed)
+    readers = architecture.readers()
+    operations = architecture.by_name()
+    layers = []
+    taken: set[str] = set()
+    for op in architecture:
+        main = op.kind in MAIN_KINDS and op.source is None
+        alone = granularity == "operator" and op.kind in FOLLOWERS
+        if op.name in taken or not (main or alone):
+            continue
+        members = [op]
+        if granularity == "unit":
+            members += _followers(op, readers, operations)
+        taken.update(member.name for member in members)
+        layers.append(_layer(planner, architecture, members, readers, removed))
+    return tuple(layers)
+
+
+def _followers(
+    op: Operation, readers: dict[str, list[str]], operations: dict[str, Operation]
+) -> list[Operation]:
+    """What normalises or activates the operation's output and nothing else."""
+    found: list[Operation] = []
+    at = op
+    while len(readers[at.name]) == 1:
+        at = operations[readers[at.name][0]]
+        if at.kind not in FOLLOWERS:
+            break
+        found.append(at)
+    return found
+
+
+def _layer(
+    planner: Planner,
+    architecture: Architecture,
+    members: list[Operation],
+    readers: dict[str, list[str]],
+    removed: frozenset[str],
+) -> Layer:
+    op, last = members[0], members[-1]
+    shapes = {INPUT: (-1, *architecture.input_shape)}
+    shapes |= {o.name: o.shape or () for o in architecture}
+    kinds = {o.name: o.kind for o in architecture}
+    cfg = op.config
+    names = tuple(member.name for member in members)
+    flops = sum(rule(m).flops(m, [shapes[name] for name in m.inputs]) for m in members)
+    source, shape = shapes[op.inputs[0]], op.shape or (-1, 0)
+    return Layer(
+        name=op.name,
+        kind=op.kind,
+        operations=names,
+        reason=_why_kept(planner, members, removed),
+        kernel=cfg.get("kernel_size", [0])[0],
+        stride=cfg.get("stride", [0])[0],
+        padding=cfg.get("padding", [0])[0],
+        inputs=source[1],
+        outputs=shape[1],
+        skip_start=len(readers[last.name]) > 1,
+        skip_end=any(kinds[name] in ("add", "cat") for name in readers[last.name]),
+        params=sum(rule(m).parameters(m) for m in members),
+        flops=flops,
+    )
+
+
+def _why_kept(
+    planner: Planner, members: list[Operation], removed: frozenset[str]
+) -> str | None:
+    """The reason why a layer cannot be bypassed, or None if a network is left without it."""
+    names = {member.name for member in members}
+    if planner.teacher.output in names:
+        return "it makes the logits"
+    tied = {op.config["tied_to"] for op in planner.teacher if "tied_to" in op.config}
+    if names & tied or any("tied_to" in member.config for member in members):
+        return "it shares its weights with another layer"
+    try:
+        architecture, channels = planner.left(removed | names)
+        resize(architecture, {}, {}, channels)
+    except IllegalArchitectureError as error:
+        return str(error)
+    image = architecture.input_shape[0]
+    for group in channels.groups.values():
+        if group.frozen == "the image's channels":
+            return f"without it {', '.join(group.producers)} would have only {image} channels"
+    return None

@@ -1,0 +1,55 @@
+"""The table of operators: one rule for each kind of operation.
+
+To teach hwn2n an operator, write its rule (`base.Operator`), add it here, and map its aten name
+in `capture`.
+"""
+
+from __future__ import annotations
+
+from hwn2n.errors import InputError
+from hwn2n.network.architecture import Operation
+from hwn2n.network.operators.base import Operator, Shape
+from hwn2n.network.operators.opaque import Constant, Function
+from hwn2n.network.operators.simple import (
+    Activation,
+    AdaptiveAvgPool2d,
+    Binary,
+    Concat,
+    Dropout,
+    Flatten,
+    Pool2d,
+    SpatialMean,
+)
+from hwn2n.network.operators.weighted import BatchNorm, Conv2d, Linear
+
+OPERATORS: dict[str, Operator] = {
+    "conv2d": Conv2d(),
+    "linear": Linear(),
+    "batch_norm": BatchNorm(),
+    "activation": Activation(),
+    "dropout": Dropout(),
+    "max_pool2d": Pool2d(),
+    "avg_pool2d": Pool2d(),
+    "adaptive_avg_pool2d": AdaptiveAvgPool2d(),
+    "mean": SpatialMean(),
+    "flatten": Flatten(),
+    "add": Binary(),
+    "sub": Binary(),
+    "mul": Binary(),
+    "cat": Concat(),
+    "function": Function(),
+    "constant": Constant(),
+}
+
+
+def rule(op: Operation) -> Operator:
+    """The rule of an operation."""
+    try:
+        return OPERATORS[op.kind]
+    except KeyError:
+        raise InputError(
+            f"{op.name}: unknown kind of operation {op.kind!r}; known: {', '.join(OPERATORS)}"
+        ) from None
+
+
+__all__ = ["OPERATORS", "Operator", "Shape", "rule"]

@@ -1,0 +1,118 @@
+"""What a rule for an operator answers; one subclass for each kind, one table for all of them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from hwn2n.network.architecture import IllegalArchitectureError, Operation
+from hwn2n.network.variables import ChannelVariables, Layout
+
+Shape = tuple[int, ...]
+"""Shape of a tensor with the batch first; the batch is -1."""
+
+
+class Operator(ABC):
+    """The rule of one kind of operation: how it relates channels, and how it is built.
+
+    A kind with parameters is built as a module, others as a module or a function; `build` says.
+    """
+
+    bypassable = False
+    """May the removal policy take the operation out and join its input to its readers?"""
+
+    has_kernel = False
+    """May the shrinkage policy change the operation's kernel size?"""
+
+    has_weights = False
+    """Is it built as a module with weights `name.weight` ... in the state dict?"""
+
+    @abstractmethod
+    def relate(
+        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
+    ) -> Layout | None:
+        """The output's layout, after merging and freezing the variables as the operator needs.
+
+        `None` stands for a tensor without channels that could change (or no tensor at all).
+        """
+
+    @abstractmethod
+    def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
+        """The operation fitted to inputs of these shapes, with its output's shape.
+
+        `width`: the channels to make, for kinds that own a variable, else None.
+        Raises `IllegalArchitectureError` with the reason where it cannot be fitted.
+        """
+
+    @abstractmethod
+    def build(self, op: Operation) -> nn.Module | Callable[..., Any]:
+        """A module (freshly initialised), or a function of the inputs."""
+
+    def parameters(self, op: Operation) -> int:
+        """Number of trainable parameters."""
+        return 0
+
+    def buffers_bytes(self, op: Operation) -> int:
+        """Bytes of what the state dict holds beside the parameters (running statistics)."""
+        return 0
+
+    def flops(self, op: Operation, inputs: list[Shape]) -> int:
+        """FLOPs for one image in fvcore's counting (one multiply-add is one FLOP)."""
+        return 0
+
+
+def size(shape: Shape) -> int:
+    """Number of elements for one image."""
+    return math.prod(shape[1:])
+
+
+def shaped(op: Operation, shape: Shape) -> Operation:
+    """The operation with the shape of its output."""
+    return replace(op, shape=shape)
+
+
+def one_shape(op: Operation, inputs: list[Shape], rank: int | None = None) -> Shape:
+    """The shape of the first input, of the given rank; otherwise the reason why not."""
+    shape = inputs[0]
+    if rank is not None and len(shape) != rank:
+        raise IllegalArchitectureError(
+            f"{op.name} ({op.kind}) needs an input of rank {rank}, but would get {list(shape)}"
+        )
+    return shape
+
+
+def pooled(length: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
+    """Length of one spatial dimension after a sliding window (as torch computes it)."""
+    span = length + 2 * padding - dilation * (kernel - 1) - 1
+    steps = -(-span // stride) if ceil else span // stride
+    if ceil and steps * stride >= length + padding:
+        steps -= 1  # a window must not start in the padding behind the image
+    return steps + 1
+
+
+def merge_parts(layouts: list[Layout], variables: ChannelVariables, reason: str) -> None:
+    """Make the channels of all layouts the same ones, or freeze them where they cannot be."""
+    first = layouts[0]
+    for other in layouts[1:]:
+        alike = (other.axis, other.flat, len(other.parts)) == (
+            first.axis,
+            first.flat,
+            len(first.parts),
+        )
+        if alike:
+            for mine, theirs in zip(first.parts, other.parts, strict=True):
+                variables.merge(mine, theirs)
+        else:
+            freeze_all([first, other], variables, reason)
+
+
+def freeze_all(layouts: list[Layout | None], variables: ChannelVariables, reason: str) -> None:
+    """No channel of these layouts may change."""
+    for layout in layouts:
+        for part in layout.parts if layout else ():
+            variables.freeze(part, reason)

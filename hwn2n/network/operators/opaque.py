@@ -1,0 +1,154 @@
+"""Rules for what has no rule of its own: it runs as it is, and freezes the channels it touches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from hwn2n.errors import InputError
+from hwn2n.network.architecture import IllegalArchitectureError, Operation
+from hwn2n.network.operators.base import Operator, Shape, freeze_all, shaped
+from hwn2n.network.variables import ChannelVariables, Layout
+
+_ALLOWED_PREFIX = "aten."
+_TRACE_BATCH = 2  # any batch that is not 1, which torch would treat as a special case
+
+
+class Function(Operator):
+    """An aten operator without a rule: called with the teacher's own arguments.
+
+    `config["target"]` is the operator's name, `config["args"]` and `config["kwargs"]` its
+    arguments, in which `{"ref": i}` stands for input i. Its input's and output's channels are
+    frozen, unless it works on each element by itself (`config["elementwise"]`).
+    """
+
+    def relate(
+        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
+    ) -> Layout | None:
+        if op.config.get("elementwise"):
+            return inputs[0]
+        reason = f"{op.name}: no rule for {op.config['target']}"
+        freeze_all(inputs, variables, reason)
+        if op.shape is None or len(op.shape) not in (2, 3, 4):
+            return None
+        axis = 2 if len(op.shape) == 3 else 1
+        if op.shape[axis] < 1:
+            return None
+        return Layout(axis, (variables.fixed(op.shape[axis], reason),))
+
+    def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
+        if op.config.get("elementwise"):
+            return shaped(op, inputs[0])
+        if op.shape is None or any(not shape for shape in inputs):
+            return op  # tuples and sizes: their shapes come out where a tensor is made of them
+        metas = [
+            torch.empty([_TRACE_BATCH if d == -1 else d for d in s], device="meta") for s in inputs
+        ]
+        try:
+            made = self.build(op)(*metas)
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            text = str(error).split("\n")[0]
+            raise IllegalArchitectureError(f"{op.name} cannot be computed: {text}") from error
+        if tuple(made.shape[1:]) != op.shape[1:]:
+            raise IllegalArchitectureError(
+                f"{op.name} ({op.config['target']}) must give shape {list(op.shape[1:])}, "
+                f"but would give {list(made.shape[1:])}"
+            )
+        return op
+
+    def build(self, op: Operation) -> Callable[..., Any]:
+        target, cfg = resolve(op.config["target"]), op.config
+
+        def call(*tensors: Any) -> Any:
+            return target(
+                *decode(cfg["args"], tensors),
+                **{key: decode(value, tensors) for key, value in cfg["kwargs"].items()},
+            )
+
+        return call
+
+
+class Constant(Operator):
+    """A parameter, buffer or constant tensor that the forward pass uses directly."""
+
+    has_weights = True
+
+    def relate(
+        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
+    ) -> Layout | None:
+        return None
+
+    def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
+        return op
+
+    def build(self, op: Operation) -> nn.Module:
+        return Held(op.config["shape"], op.config["dtype"], op.config["trainable"])
+
+    def parameters(self, op: Operation) -> int:
+        return torch.Size(op.config["shape"]).numel() if op.config["trainable"] else 0
+
+    def buffers_bytes(self, op: Operation) -> int:
+        if op.config["trainable"]:
+            return 0
+        dtype = getattr(torch, op.config["dtype"])
+        return torch.Size(op.config["shape"]).numel() * dtype.itemsize
+
+
+class Held(nn.Module):
+    """Returns the tensor that it holds as `weight` (loaded from the teacher's state)."""
+
+    def __init__(self, shape: list[int], dtype: str, trainable: bool) -> None:
+        super().__init__()
+        tensor = torch.zeros(shape, dtype=getattr(torch, dtype))
+        self.weight: torch.Tensor
+        if trainable:
+            self.weight = nn.Parameter(tensor)
+        else:
+            self.register_buffer("weight", tensor)
+
+    def forward(self) -> torch.Tensor:
+        """The tensor held."""
+        return self.weight
+
+
+def resolve(target: str) -> Callable[..., Any]:
+    """The operator of an architecture file's name; only aten operators and tuple access run."""
+    if target == "getitem":
+        return lambda sequence, index: sequence[index]
+    parts = target.split(".")
+    if not target.startswith(_ALLOWED_PREFIX) or len(parts) != 3:
+        raise InputError(f"an architecture may call aten operators only, but got {target!r}")
+    try:
+        packet = getattr(torch.ops.aten, parts[1])
+        return getattr(packet, parts[2])
+    except AttributeError:
+        raise InputError(f"this torch has no operator {target!r}") from None
+
+
+def encode(value: Any, refs: dict[Any, int]) -> Any:
+    """A graph argument as JSON; graph nodes become `{"ref": i}` through `refs`."""
+    if isinstance(value, list | tuple):
+        return [encode(item, refs) for item in value]
+    if isinstance(value, torch.dtype | torch.memory_format | torch.layout):
+        return {"torch": str(value).removeprefix("torch.")}
+    if isinstance(value, torch.device):
+        return {"device": "same"}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return {"ref": refs[value]}
+
+
+def decode(value: Any, tensors: tuple[Any, ...]) -> Any:
+    """The inverse of `encode`, with the values of the references."""
+    if isinstance(value, list):
+        return [decode(item, tensors) for item in value]
+    if isinstance(value, dict):
+        if "ref" in value:
+            return tensors[value["ref"]]
+        if "torch" in value:
+            return getattr(torch, value["torch"])
+        return next((t.device for t in tensors if isinstance(t, torch.Tensor)), None)
+    return value
