@@ -1,0 +1,1 @@
+"""Hardware: what a network costs, counted or measured on a target."""
