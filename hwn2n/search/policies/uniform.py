@@ -1,0 +1,37 @@
+"""Random actions in the interface of a policy: the opponent that every policy must beat."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hwn2n.search.policies.base import Policy, pick
+from hwn2n.search.steps import Steps
+
+
+class UniformPolicy(Policy):
+    """Each free step takes each action with the same probability; there is nothing to learn.
+
+    In published comparisons at a few hundred evaluations plain REINFORCE does no better than
+    this, so every figure of the policies is shown beside it at equal cost.
+    """
+
+    kind = "uniform"
+
+    def config(self) -> dict[str, int]:
+        """Return the arguments with which the class makes a policy of the same shape."""
+        return {"n_features": self.n_features, "n_actions": self.n_actions}
+
+    def forward(self, steps: Steps, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B, T, n_actions) and values (B, T), all 0."""
+        count, length = actions.shape[0], len(steps)
+        return torch.zeros(count, length, self.n_actions), torch.zeros(count, length)
+
+    def unroll(self, steps: Steps, count: int, uniforms: Tensor | None) -> Tensor:
+        """Return settled random actions (count, T); without `uniforms` the last action, keep all.
+
+        All actions being equally likely, the greedy one is the one that changes nothing.
+        """
+        if uniforms is None:
+            return steps.settle(torch.full((count, len(steps)), self.n_actions - 1))
+        return steps.settle(pick(torch.zeros(count, len(steps), self.n_actions), uniforms))

@@ -1,0 +1,176 @@
+"""The reward of a candidate, as pure functions (Ashok et al., arXiv 1709.06030, section 3.3).
+
+`score` puts them together; the search loop calls it and the ledger stores what it returns.
+Accuracies are fractions 0..1, of the validation split: the authors' code rewards accuracy on
+the test split, which then measures nothing any more.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from hwn2n.errors import InputError
+
+DEGENERATE_REWARD = -1.0
+"""Reward of a candidate that cannot be built, or has nothing left to train (section 3.3)."""
+
+ANNEALING_HORIZON = 15
+"""Updates until an infeasible candidate earns nothing; from the authors' code, not the paper."""
+
+Formula = Literal["paper", "naive"]
+
+
+def compression(params_student: int, params_teacher: int) -> float:
+    """Return C = 1 - params_student / params_teacher (section 3.3): 0 is no compression.
+
+    Negative when the student is larger than its teacher. Raises InputError unless
+    params_student >= 0 and params_teacher > 0.
+    """
+    if params_student < 0 or params_teacher <= 0:
+        raise InputError(
+            "parameter counts must be >= 0 for a student and > 0 for a teacher, "
+            f"but got {params_student=} and {params_teacher=}"
+        )
+    return 1.0 - params_student / params_teacher
+
+
+def compression_reward(C: float) -> float:
+    """Return R_c = C (2 - C) (section 3.3).
+
+    Its slope 2 (1 - C) falls with C, so that a policy gains little by trading the last of the
+    accuracy for the last of the parameters, as it would under the linear R_c = C.
+    """
+    if not C <= 1.0:  # NaN as well
+        raise InputError(f"compression must be a number <= 1, but got {C}")
+    return C * (2.0 - C)
+
+
+def reward(accuracy: float, teacher_accuracy: float, C: float) -> float:
+    """Return R = C (2 - C) * A / A_teacher (section 3.3).
+
+    A student larger than its teacher (C < 0) is degenerate: the result is -1.
+    """
+    _check_accuracy("accuracy", accuracy)
+    _check_accuracy("teacher_accuracy", teacher_accuracy)
+    if teacher_accuracy == 0.0:
+        raise InputError("the accuracy of the teacher must be above 0 to divide by it, but got 0")
+    base = compression_reward(C) * accuracy / teacher_accuracy
+    return DEGENERATE_REWARD if C < 0.0 else base
+
+
+def naive_reward(accuracy: float, C: float) -> float:
+    """Return R = A C, which the paper's appendix compares with; C < 0 gives -1 here too.
+
+    It is symmetric in A and C: 0.5 of accuracy at 0.9 of compression earn as much as 0.9 at 0.5,
+    where the paper's formula prefers the accurate one.
+    """
+    _check_accuracy("accuracy", accuracy)
+    compression_reward(C)  # the same check of C
+    return DEGENERATE_REWARD if C < 0.0 else accuracy * C
+
+
+def epsilon(t: int, horizon: int = ANNEALING_HORIZON) -> float:
+    """Return eps_t = (1 - t / horizon)^4 for t < horizon and 0 from there on (section 3.3.1).
+
+    t: number of policy updates before this one, >= 0, so that eps_0 = 1. The paper only says
+    that eps falls from 1 to 0; the power and the horizon of 15 are those of the authors' code.
+    horizon = 0 makes the constraints hard from the first update.
+    """
+    if t < 0 or horizon < 0:
+        raise InputError(f"t and horizon must be >= 0, but got {t=} and {horizon=}")
+    return (1.0 - t / horizon) ** 4 if t < horizon else 0.0
+
+
+def constrained_reward(R: float, satisfied: bool, eps: float) -> float:
+    """Return R inside the budget, and eps (R + 1) - 1 outside it (section 3.3.1).
+
+    With eps = 1 constraints do not count; with eps = 0 a candidate outside the budget earns -1,
+    as a degenerate one does. R is -1 or more, so breaking a constraint never pays.
+    """
+    if not (math.isfinite(R) and R >= DEGENERATE_REWARD):
+        raise InputError(f"a reward must be a finite number >= -1, but got {R}")
+    if not 0.0 <= eps <= 1.0:
+        raise InputError(f"epsilon must be between 0 and 1 inclusive, but got {eps}")
+    return R if satisfied else eps * (R + 1.0) - 1.0
+
+
+def accuracy_matters(C: float, satisfied: bool, eps: float) -> bool:
+    """Return whether the reward of this candidate depends on its accuracy at all.
+
+    Where it does not, training the candidate would buy nothing: it is -1 whatever comes out.
+    """
+    return C >= 0.0 and (satisfied or eps > 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardTerms:
+    """How one reward came about. All fields are plain numbers, for the ledger.
+
+    accuracy: of the candidate, 0..1; None when it was not trained.
+    compression: C; None when the candidate could not be built.
+    base: R before the constraints; None when an untrained candidate never needed it.
+    epsilon: eps_t that was in force. satisfied: whether the candidate is inside the budget.
+    reward: what the policy is given, -1..1 (a little more if the student beats its teacher).
+    """
+
+    accuracy: float | None
+    teacher_accuracy: float
+    compression: float | None
+    base: float | None
+    epsilon: float
+    satisfied: bool
+    reward: float
+
+
+def score(
+    *,
+    accuracy: float | None,
+    teacher_accuracy: float,
+    compression: float | None,
+    satisfied: bool,
+    epsilon: float,
+    degenerate: bool = False,
+    formula: Formula = "paper",
+) -> RewardTerms:
+    """Return the reward of one candidate with its terms (sections 3.3 and 3.3.1).
+
+    degenerate: the candidate is illegal or has nothing to train. So is one whose `compression`
+        is None (it was never built) or negative. All earn -1, and none counts as satisfied.
+    accuracy: may be None where `accuracy_matters` says no; otherwise InputError.
+    formula: "paper" is `reward`, "naive" is `naive_reward`.
+    """
+    if formula not in ("paper", "naive"):
+        raise InputError(f"the reward formula must be 'paper' or 'naive', but got {formula!r}")
+    if degenerate or compression is None or compression < 0.0:
+        base: float | None = DEGENERATE_REWARD
+        satisfied, total = False, DEGENERATE_REWARD
+    elif accuracy is not None:
+        base = (
+            reward(accuracy, teacher_accuracy, compression)
+            if formula == "paper"
+            else naive_reward(accuracy, compression)
+        )
+        total = constrained_reward(base, satisfied, epsilon)
+    elif accuracy_matters(compression, satisfied, epsilon):
+        raise InputError(
+            "accuracy must be known for a candidate inside the budget or while epsilon > 0, "
+            f"but it is None with {satisfied=} and {epsilon=}"
+        )
+    else:
+        base, total = None, DEGENERATE_REWARD
+    return RewardTerms(
+        accuracy=accuracy,
+        teacher_accuracy=teacher_accuracy,
+        compression=compression,
+        base=base,
+        epsilon=epsilon,
+        satisfied=satisfied,
+        reward=total,
+    )
+
+
+def _check_accuracy(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:  # NaN fails too
+        raise InputError(f"{name} must be a fraction between 0 and 1 inclusive, but got {value}")
