@@ -1,0 +1,166 @@
+"""The data sets that torchvision knows, read by torchvision's own classes from their own folders.
+
+Nothing is downloaded unless it is asked for. CIFAR's files are pickles; torchvision reads them
+only after their MD5 sums are found to be the published ones.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import pickle
+import shutil
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torchvision.datasets as tv
+
+from hwn2n.distil.cache import cache_folder, write_atomically
+from hwn2n.distil.decode import ImageFile, decode_images
+from hwn2n.distil.images import ImageSet
+from hwn2n.distil.source import Source, find_folder, one_line, resize
+from hwn2n.errors import InputError
+
+T = TypeVar("T")
+CALTECH_SIZE = 224  # as in the authors' code (datasets/caltech256.py)
+
+
+def _how(kind: type) -> str:
+    return f"put the files of torchvision.datasets.{kind.__name__} there, or ask for a download"
+
+
+def _open(make: Callable[[], T], what: str, folder: Path, kind: type) -> T:
+    """Call torchvision, with its many kinds of failure made one line."""
+    try:
+        return make()
+    except (
+        RuntimeError, OSError, ValueError, TypeError, AssertionError, EOFError, KeyError,
+        IndexError, pickle.UnpicklingError, zlib.error,
+    ) as error:  # fmt: skip
+        raise InputError(
+            f"{what} in {folder} must be readable: {one_line(error)} ({_how(kind)})"
+        ) from error
+
+
+def load_mnist(kind: type[tv.MNIST], root: Path, image_size: int | None, download: bool) -> Source:
+    """MNIST or Fashion-MNIST from root/MNIST/raw or root/FashionMNIST/raw.
+
+    If only the .gz files are there, they are unpacked into the cache folder: the data may lie in a
+    folder that cannot be written.
+    """
+    name = kind.__name__
+    files = [filename.removesuffix(".gz") for filename, _ in kind.resources]
+    if download:
+        _open(lambda: kind(str(root), download=True), name, root, kind)
+    inside = [f"{name}/raw/{file}{suffix}" for suffix in ("", ".gz") for file in files]
+    base = find_folder(root, name.lower(), inside, _how(kind))
+    raw = base / name / "raw"
+    for file in files:
+        if not (raw / file).is_file() and not (raw / f"{file}.gz").is_file():
+            raise InputError(f"{raw / file} (or .gz) must exist, but it does not: {_how(kind)}")
+    if not all((raw / file).is_file() for file in files):
+        base = _open(lambda: _unpack(raw, files, name), name, raw, kind)
+
+    def read(train: bool) -> ImageSet:
+        data: Any = _open(lambda: kind(str(base), train=train), name, raw, kind)
+        if len(data.data) != len(data.targets):
+            raise InputError(
+                f"{raw} must have a label for each image, but has {len(data.data)} images "
+                f"and {len(data.targets)} labels"
+            )
+        return ImageSet(resize(data.data[:, None], image_size), data.targets, len(kind.classes))
+
+    classes = tuple(name.split(" - ")[0] for name in kind.classes)
+    return Source(train=read(True), classes=classes, test=lambda: read(False))
+
+
+def _unpack(raw: Path, files: list[str], name: str) -> Path:
+    """Unpack raw/*.gz into a folder of the cache, laid out as torchvision expects; its root."""
+    key = hashlib.sha256(str(raw.resolve()).encode())
+    for file in files:
+        source = raw / file if (raw / file).is_file() else raw / f"{file}.gz"
+        key.update(f"\0{source.stat().st_size} {source.stat().st_mtime_ns}".encode())
+    base = cache_folder() / "unpacked" / key.hexdigest()[:32]
+
+    def unpack(source: Path, target: Path) -> None:
+        if source.suffix != ".gz":
+            shutil.copyfile(source, target)
+            return
+        with gzip.open(source) as packed, target.open("wb") as plain:
+            shutil.copyfileobj(packed, plain)
+
+    for file in files:
+        source = raw / file if (raw / file).is_file() else raw / f"{file}.gz"
+        target = base / name / "raw" / file
+        if not target.is_file():
+            write_atomically(target, partial(unpack, source))
+    return base
+
+
+def load_cifar(
+    kind: type[tv.CIFAR10], root: Path, image_size: int | None, download: bool
+) -> Source:
+    """CIFAR-10 or CIFAR-100 from root/cifar-10-batches-py or root/cifar-100-python."""
+    name = kind.__name__
+    if download:
+        _open(lambda: kind(str(root), download=True), name, root, kind)
+    base = find_folder(root, name.lower(), [kind.base_folder], _how(kind))
+
+    def read(train: bool) -> tuple[ImageSet, tuple[str, ...]]:
+        data: Any = _open(lambda: kind(str(base), train=train), name, base, kind)
+        images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+        classes = tuple(data.classes)
+        return ImageSet(
+            resize(images, image_size), torch.tensor(data.targets), len(classes)
+        ), classes
+
+    train, classes = read(True)
+    return Source(train=train, classes=classes, test=lambda: read(False)[0])
+
+
+def load_svhn(root: Path, image_size: int | None, download: bool) -> Source:
+    """SVHN from root/train_32x32.mat and root/test_32x32.mat (without the extra images)."""
+    if download:
+        for split in ("train", "test"):
+            _open(partial(tv.SVHN, str(root), split=split, download=True), "SVHN", root, tv.SVHN)
+    base = find_folder(root, "svhn", ["train_32x32.mat"], _how(tv.SVHN))
+
+    def read(split: str) -> ImageSet:
+        data: Any = _open(lambda: tv.SVHN(str(base), split=split), "SVHN", base, tv.SVHN)
+        images = torch.from_numpy(data.data).contiguous()
+        return ImageSet(resize(images, image_size), torch.from_numpy(data.labels), 10)
+
+    classes = tuple(str(digit) for digit in range(10))
+    return Source(train=read("train"), classes=classes, test=lambda: read("test"))
+
+
+def load_caltech256(root: Path, image_size: int | None, download: bool) -> Source:
+    """Caltech-256 (with its 257th class, clutter) from root/caltech256/256_ObjectCategories.
+
+    It has no test split of its own. Images become `image_size` pixels, by default 224, and RGB.
+    """
+    if download:
+        _open(lambda: tv.Caltech256(str(root), download=True), "Caltech256", root, tv.Caltech256)
+    inside = "caltech256/256_ObjectCategories"
+    # torchvision would create the folder, and then say that it is corrupted
+    base = find_folder(root, "caltech256", [inside], _how(tv.Caltech256))
+    data: Any = _open(lambda: tv.Caltech256(str(base)), "Caltech256", base, tv.Caltech256)
+    files = []
+    for label, number in zip(data.y, data.index, strict=True):
+        file = base / inside / data.categories[label] / f"{label + 1:03d}_{number:04d}.jpg"
+        if not file.is_file():
+            raise InputError(f"{file} must exist, but it does not: {_how(tv.Caltech256)}")
+        status = file.stat()
+        stamp = f"{status.st_size} {status.st_mtime_ns}"
+        files.append(
+            ImageFile(where=str(file), size=status.st_size, stamp=stamp, read=file.read_bytes)
+        )
+    if not files:
+        raise InputError(f"{base / inside} must contain images, but has none")
+    images = decode_images(files, image_size or CALTECH_SIZE)
+    classes = tuple(category.split(".", 1)[-1] for category in data.categories)
+    return Source(train=ImageSet(images, torch.tensor(data.y), len(classes)), classes=classes)
