@@ -1,0 +1,39 @@
+"""hwn2n: the most accurate smaller network inside a measured hardware budget.
+
+What the commands do, from Python: `hwn2n.teach`, `hwn2n.compress`, `hwn2n.resume`,
+`hwn2n.profile`, `hwn2n.check`. They are imported when they are first used, so that what only
+reads budgets starts without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hwn2n.commands.check import check
+    from hwn2n.commands.compress import compress, resume
+    from hwn2n.commands.profile import profile
+    from hwn2n.commands.teach import teach
+
+try:
+    __version__ = version("hwn2n")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+unknown"
+
+__all__ = ["__version__", "check", "compress", "profile", "resume", "teach"]
+
+_HOMES = {
+    "check": "hwn2n.commands.check",
+    "compress": "hwn2n.commands.compress",
+    "profile": "hwn2n.commands.profile",
+    "resume": "hwn2n.commands.compress",
+    "teach": "hwn2n.commands.teach",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'hwn2n' has no attribute {name!r}")

@@ -40,19 +40,22 @@ class Captured:
         )
 
 
-def capture(model: nn.Module | ExportedProgram, input_shape: tuple[int, int, int]) -> Captured:
+def capture(
+    model: nn.Module,
+    input_shape: tuple[int, int, int],
+    program: ExportedProgram | None = None,
+) -> Captured:
     """Capture a classifier.
 
-    `model` maps images (N, C, H, W) to logits (N, classes); `input_shape` is (C, H, W). The
-    model itself is left as it was, training mode included. Raises `InputError` if torch.export
-    cannot trace it, if it is not such a classifier, or if the captured network does not compute
-    what the model computes (to 1e-5).
+    `model` maps images (N, C, H, W) to logits (N, classes); `input_shape` is (C, H, W); `program`
+    the model as exported already (a `.pt2`), if it was. The model itself is left as it was,
+    training mode included. Raises `InputError` if torch.export cannot trace it, if it is not such
+    a classifier, or if the captured network does not compute what the model computes (to 1e-5).
     """
-    program = model if isinstance(model, ExportedProgram) else _export(model, input_shape)
+    program = program or _export(model, input_shape)
     architecture, weights = translate(program, input_shape)
     captured = Captured(architecture, weights)
-    if not isinstance(model, ExportedProgram):
-        _compare(captured, model, input_shape)
+    _compare(captured, model, input_shape)
     return captured
 
 

@@ -144,7 +144,7 @@ def _width(op: Operation) -> int:
     return op.config["out_channels"] if op.kind == "conv2d" else op.config["out_features"]
 
 
-def _crop(weight: torch.Tensor, kernel: tuple[int, int]) -> torch.Tensor:
+def _crop(weight: torch.Tensor, kernel: tuple[int, ...]) -> torch.Tensor:
     top, left = ((weight.shape[2 + i] - kernel[i]) // 2 for i in range(2))
     return weight[:, :, top : top + kernel[0], left : left + kernel[1]]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hwn2n.network.architecture import INPUT, Architecture, IllegalArchitectureError, Operation
-from hwn2n.network.operators import rule
+from hwn2n.network.operators import Shape, rule
 from hwn2n.network.planner import Planner
 from hwn2n.network.resize import resize
 
@@ -98,7 +98,7 @@ def _layer(
     removed: frozenset[str],
 ) -> Layer:
     op, last = members[0], members[-1]
-    shapes = {INPUT: (-1, *architecture.input_shape)}
+    shapes: dict[str, Shape] = {INPUT: (-1, *architecture.input_shape)}
     shapes |= {o.name: o.shape or () for o in architecture}
     kinds = {o.name: o.kind for o in architecture}
     cfg = op.config
@@ -122,9 +122,7 @@ def _layer(
     )
 
 
-def _why_kept(
-    planner: Planner, members: list[Operation], removed: frozenset[str]
-) -> str | None:
+def _why_kept(planner: Planner, members: list[Operation], removed: frozenset[str]) -> str | None:
     """The reason why a layer cannot be bypassed, or None if a network is left without it."""
     names = {member.name for member in members}
     if planner.teacher.output in names:

@@ -269,7 +269,7 @@ def _dropout(t: _Translation, node: fx.Node, target: str) -> Operation | None:
 def _pool2d(t: _Translation, node: fx.Node, target: str) -> Operation | None:
     kind = target.split(".")[1]
     third = "dilation" if kind == "max_pool2d" else "ceil_mode"
-    names = ("kernel_size", "stride", "padding", third)
+    names: tuple[str, ...] = ("kernel_size", "stride", "padding", third)
     names += ("ceil_mode",) if kind == "max_pool2d" else ("count_include_pad", "divisor_override")
     defaults = {"stride": [], "padding": 0, "dilation": 1, "ceil_mode": False}
     a = _arguments(node, names, {**defaults, "count_include_pad": True, "divisor_override": None})

@@ -1,0 +1,160 @@
+"""`hwn2n teach`: train a teacher, for those who do not bring their own."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hwn2n.distil.accuracy import accuracy
+from hwn2n.distil.datasets import Data, load_data
+from hwn2n.distil.losses import CrossEntropy
+from hwn2n.distil.recipes import TEACHER_RECIPES, TrainSettings, default_recipe
+from hwn2n.distil.state import EpochReport, TrainState
+from hwn2n.distil.train import train
+from hwn2n.errors import InputError
+from hwn2n.network.files import save_teacher
+from hwn2n.network.teachers import build_teacher
+from hwn2n.run.progress import Reporter, Silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught:
+    """A trained teacher. Accuracies are fractions; the test split was used once, at the end."""
+
+    path: Path
+    arch: str
+    data: str
+    params: int
+    validation_accuracy: float
+    test_accuracy: float
+    test_images: int
+    epochs: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def teach(
+    arch: str,
+    *,
+    data: str | Data,
+    out: str | os.PathLike[str],
+    data_root: str | os.PathLike[str] | None = None,
+    recipe: TrainSettings | str | None = None,
+    epochs: int | None = None,
+    image_size: int | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    split_seed: int = 0,
+    reporter: Reporter | None = None,
+) -> Taught:
+    """Train the architecture `arch` on a data set and write it to `out`.
+
+    `arch` is a name in `network.teachers.TEACHERS`; `data` as `distil.datasets.load_data` takes
+    it; `recipe` settings or a name in `TEACHER_RECIPES`, by default what suits the data. `seed` is
+    that of the weights and the order of images, `split_seed` that of the validation split, which a
+    later compression must share so that it chooses by images the teacher never saw. Ends with the
+    best validation epoch where the recipe says so. Raises `InputError` for what cannot be used,
+    before any training.
+    """
+    reporter = reporter or Silent()
+    out = Path(out)
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: its folder must exist, but {out.parent} does not")
+    loaded = (
+        data
+        if isinstance(data, Data)
+        else load_data(
+            data,
+            root=None if data_root is None else Path(data_root),
+            seed=split_seed,
+            image_size=image_size,
+        )
+    )
+    settings = _settings(recipe, loaded.name, arch, epochs)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_teacher(arch, loaded.in_channels, loaded.num_classes, loaded.image_size)
+    params = sum(parameter.numel() for parameter in model.parameters())
+    reporter.message(
+        f"teaching {arch} ({params:,} parameters) on {loaded.name}: {len(loaded.train):,} train, "
+        f"{len(loaded.validation):,} validation images, {settings.epochs} epochs"
+    )
+
+    def on_epoch(report: EpochReport, state: TrainState) -> None:
+        assert report.validation is not None
+        text = f"loss {report.loss:.4f}  validation {report.validation.top1:.2%}"
+        reporter.epoch("teach", report.epoch, report.epochs, text)
+
+    result = train(
+        model,
+        loaded.train,
+        CrossEntropy(label_smoothing=settings.label_smoothing),
+        settings,
+        mean=loaded.mean,
+        std=loaded.std,
+        validation=loaded.validation,
+        device=device,
+        seed=seed,
+        on_epoch=on_epoch,
+    )
+    assert result.validation is not None
+    tested = accuracy(model, loaded.test(), loaded.mean, loaded.std, device)
+    save_teacher(
+        out,
+        model.cpu(),
+        arch=arch,
+        in_channels=loaded.in_channels,
+        num_classes=loaded.num_classes,
+        image_size=loaded.image_size,
+        classes=loaded.classes,
+        mean=loaded.mean,
+        std=loaded.std,
+        data=loaded.name,
+        metadata={
+            "validation_accuracy": result.validation.top1,
+            "test_accuracy": tested.top1,
+            "seed": seed,
+            "split_seed": split_seed,
+            "epochs": len(result.history),
+            "best_epoch": result.best_epoch,
+            "precision": result.precision,
+            "seconds": result.seconds,
+            "torch": torch.__version__,
+        },
+    )
+    taught = Taught(
+        path=out,
+        arch=arch,
+        data=loaded.name,
+        params=params,
+        validation_accuracy=result.validation.top1,
+        test_accuracy=tested.top1,
+        test_images=tested.n,
+        epochs=len(result.history),
+        seconds=result.seconds,
+    )
+    reporter.message(
+        f"teacher {out}: {taught.validation_accuracy:.2%} validation, "
+        f"{taught.test_accuracy:.2%} test, {taught.seconds:.0f} s"
+    )
+    return taught
+
+
+def _settings(
+    recipe: TrainSettings | str | None, data: str, arch: str, epochs: int | None
+) -> TrainSettings:
+    if isinstance(recipe, str):
+        if recipe not in TEACHER_RECIPES:
+            raise InputError(
+                f"recipe must be one of {', '.join(TEACHER_RECIPES)}, but got {recipe!r}"
+            )
+        recipe = TEACHER_RECIPES[recipe]
+    settings = recipe or default_recipe(data, arch)
+    return settings if epochs is None else replace(settings, epochs=epochs)

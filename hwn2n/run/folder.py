@@ -1,0 +1,136 @@
+"""The folder of a run: which file holds what, and how files are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hwn2n.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside a run's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, with all that `--resume` needs."""
+        return self.path / "config.json"
+
+    @property
+    def ledger(self) -> Path:
+        """Every candidate (SQLite)."""
+        return self.path / "ledger.sqlite"
+
+    @property
+    def result(self) -> Path:
+        """The outcome; its existence says that the run is complete."""
+        return self.path / "result.json"
+
+    @property
+    def student(self) -> Path:
+        """The student as an exported program, which needs neither hwn2n nor the teacher."""
+        return self.path / "student.pt2"
+
+    @property
+    def weights(self) -> Path:
+        """The student's state dict."""
+        return self.path / "student.safetensors"
+
+    @property
+    def architecture(self) -> Path:
+        """The student's architecture."""
+        return self.path / "architecture.json"
+
+    def policy(self, stage: str) -> Path:
+        """The learned policy of a stage."""
+        return self.path / "policies" / f"{stage}.safetensors"
+
+    def checkpoint(self, name: str) -> Path:
+        """Where a stage or the final training stands."""
+        return self.path / "checkpoints" / f"{name}.pt"
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """A new, empty folder. Raises `InputError` if there is something in it already."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(
+                f"{path}: the run folder must be new or empty; "
+                f"go on with an interrupted run by --resume {path}"
+            )
+        folder = cls(path)
+        try:
+            for sub in ("policies", "checkpoints"):
+                (path / sub).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path}: must be writable: {error.strerror}") from error
+        return folder
+
+    def discard(self) -> None:
+        """Remove what `create` and the checks after it left in the folder, and nothing above it."""
+        shutil.rmtree(self.path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The folder of an existing run. Raises `InputError` if it is none."""
+        folder = cls(path)
+        if not folder.config.is_file():
+            raise InputError(f"{path}: must be the folder of a run, but has no config.json")
+        return folder
+
+
+def default_folder(teacher: str, budget: str) -> Path:
+    """`runs/DATE-TIME-teacher-budget`."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{stamp}-{Path(teacher).stem}-{budget}"
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then move it there, durably."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write indented JSON, whole or not at all."""
+    text = json.dumps(data, indent=2) + "\n"
+    write_atomic(path, lambda temporary: temporary.write_text(text))
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; `InputError` if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: must be a readable JSON file: {error}") from error
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all."""
+    write_atomic(path, lambda temporary: torch.save(state, temporary))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The checkpoint, or None if there is none yet; nothing in it can run code."""
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:
+        raise InputError(f"{path}: damaged checkpoint ({type(error).__name__})") from error

@@ -1,0 +1,1 @@
+"""The search: two policies, their reward, and the loop of Algorithm 1."""

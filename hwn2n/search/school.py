@@ -1,0 +1,132 @@
+"""What training a student of one teacher on one data set takes, ready for many students."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from hwn2n.distil.accuracy import Accuracy, accuracy, predict_logits
+from hwn2n.distil.batchnorm import recalibrate_batch_norm
+from hwn2n.distil.datasets import Data
+from hwn2n.distil.images import ImageSet, stratified_sample
+from hwn2n.distil.losses import CrossEntropyAndL2, LogitL2
+from hwn2n.distil.recipes import TrainSettings
+from hwn2n.distil.state import EpochReport, TrainResult, TrainState
+from hwn2n.distil.train import train
+from hwn2n.network.architecture import Architecture
+from hwn2n.network.decision import Decision
+from hwn2n.network.inherit import Inheritance, fresh_weights
+from hwn2n.network.module import instantiate_with
+from hwn2n.search.settings import Settings
+
+
+class School:
+    """Builds students and trains them, briefly or in full, always by the original teacher.
+
+    The images that search training uses are chosen once, and the teacher's logits for them are
+    computed once where training does not augment.
+    """
+
+    def __init__(
+        self, *, teacher: nn.Module, inheritance: Inheritance, data: Data, settings: Settings
+    ) -> None:
+        self.teacher = teacher
+        self.inheritance = inheritance
+        self.data = data
+        self.settings = settings
+        self.device = torch.device(settings.device)
+        self.train_images = data.train.to(self.device)
+        self.validation = data.validation.to(self.device)
+        self._search_images = _choose(self.train_images, settings.train.max_images)
+        self._search_validation = _choose(self.validation, settings.validation_images)
+        self._logits: dict[bool, Tensor] = {}
+
+    def student(
+        self, architecture: Architecture, decision: Decision, *, seed: int
+    ) -> fx.GraphModule:
+        """A student on the CPU with inherited or fresh weights, as the settings say."""
+        if self.settings.weights == "inherit":
+            weights = self.inheritance.weights(architecture, decision, seed=seed)
+        else:
+            weights = fresh_weights(architecture, seed=seed)
+        return instantiate_with(architecture, weights)
+
+    def train_briefly(self, student: nn.Module, *, seed: int) -> Accuracy:
+        """Search training (section 3.4: the L2 of the logits), scored on validation images."""
+        settings = self.settings
+        if settings.weights == "inherit" and settings.recalibrate_images:
+            recalibrate_batch_norm(
+                student,
+                self._search_images,
+                mean=self.data.mean,
+                std=self.data.std,
+                n_images=settings.recalibrate_images,
+                device=self.device,
+                seed=settings.seed,
+            )
+        train(
+            student,
+            self._search_images,
+            LogitL2(),
+            replace(settings.train, max_images=None, keep_best=False, patience=None),
+            mean=self.data.mean,
+            std=self.data.std,
+            device=self.device,
+            seed=seed,
+            **self._teacher_for(settings.train, self._search_images, final=False),
+        )
+        return self.score(student, self._search_validation)
+
+    def train_fully(
+        self,
+        student: nn.Module,
+        *,
+        seed: int,
+        on_epoch: Callable[[EpochReport, TrainState], None] | None = None,
+        resume_state: TrainState | None = None,
+    ) -> TrainResult:
+        """Final training: cross-entropy + lambda L2, the best validation epoch kept."""
+        settings = replace(self.settings.final, max_images=None)
+        images = _choose(self.train_images, self.settings.final.max_images)
+        return train(
+            student,
+            images,
+            CrossEntropyAndL2(lam=self.settings.final_lambda),
+            settings,
+            mean=self.data.mean,
+            std=self.data.std,
+            validation=self.validation,
+            device=self.device,
+            seed=seed,
+            on_epoch=on_epoch,
+            resume_state=resume_state,
+            **self._teacher_for(settings, images, final=True),
+        )
+
+    def score(self, model: nn.Module, images: ImageSet | None = None) -> Accuracy:
+        """Accuracy on validation images (all of them by default)."""
+        chosen = self.validation if images is None else images
+        return accuracy(model, chosen, self.data.mean, self.data.std, self.device)
+
+    def _teacher_for(
+        self, settings: TrainSettings, images: ImageSet, *, final: bool
+    ) -> dict[str, Any]:
+        """The teacher itself where each batch is augmented anew, otherwise its logits, cached."""
+        if settings.augment != "none":
+            return {"teacher": self.teacher.to(self.device)}
+        if final not in self._logits:
+            self._logits[final] = predict_logits(
+                self.teacher, images, self.data.mean, self.data.std, self.device, precision="auto"
+            )
+        return {"teacher_logits": self._logits[final]}
+
+
+def _choose(images: ImageSet, count: int | None) -> ImageSet:
+    """A stratified choice of `count` images, the same for every seed; all of them for None."""
+    if count is None or count >= len(images):
+        return images
+    return images.subset(stratified_sample(images.labels, count, 0).to(images.labels.device))

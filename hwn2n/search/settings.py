@@ -1,0 +1,157 @@
+"""Everything a search can be told, and the two presets: `paper` and `fast`.
+
+`paper` follows arXiv 1709.06030 with the faults of the authors' code left out; `fast` is our best
+effort for a short search. Each setting can be overridden by a YAML file or by `--set name=value`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hwn2n.distil.recipes import STUDENT_RECIPES, TrainSettings
+from hwn2n.errors import InputError
+from hwn2n.network.layers import Granularity
+from hwn2n.search.features import FeatureSet
+from hwn2n.search.reward import ANNEALING_HORIZON, Formula
+
+Strategy = Literal["policies", "random"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class StageSettings(_Frozen):
+    """One policy stage."""
+
+    updates: int = Field(ge=0, le=100_000, description="policy updates; 0 leaves the stage out")
+    rollouts: int = Field(5, ge=1, le=1000, description="candidates of an update")
+    lr: float = Field(gt=0, description="learning rate of Adam")
+    hidden: int = Field(ge=1, le=4096)
+    layers: int = Field(2, ge=1, le=16)
+    entropy_weight: float = Field(0.0, ge=0)
+    prior: float = Field(
+        0.0, ge=-20, le=20, description="how strongly the first policy prefers to keep, in logits"
+    )
+
+
+class Settings(_Frozen):
+    """A search. Defaults are the paper's."""
+
+    recipe: str = "paper"
+    seed: int = Field(0, ge=0, lt=2**31)
+    device: str = "cpu"
+    strategy: Strategy = Field(
+        "policies", description="`random` takes uniform random actions and learns nothing"
+    )
+    learner: Literal["reinforce", "actor-critic"] = "reinforce"
+    baseline_decay: float = Field(0.9, ge=0, lt=1)
+    advantage: Literal["ema", "leave-one-out"] = "ema"
+    clip_norm: float | None = None
+    granularity: Granularity = "unit"
+    features: FeatureSet = "paper"
+    removal: StageSettings = StageSettings(updates=100, lr=0.003, hidden=30)
+    shrinkage: StageSettings = StageSettings(updates=100, lr=0.01, hidden=50)
+    weights: Literal["fresh", "inherit"] = "fresh"
+    recalibrate_images: int = Field(
+        0, ge=0, description="images to estimate inherited batch-norm statistics on; 0 = do not"
+    )
+    project: bool = Field(
+        False, description="scale widths to what can be counted of the budget (projection.py)"
+    )
+    anchor: bool = Field(
+        False, description="evaluate the uniformly shrunk teacher before the first stage"
+    )
+    annealing: int = Field(
+        ANNEALING_HORIZON, ge=0, description="updates until the budget counts in full"
+    )
+    formula: Formula = "paper"
+    train: TrainSettings = STUDENT_RECIPES["paper-search"]
+    final: TrainSettings = STUDENT_RECIPES["paper-final"]
+    final_lambda: float = Field(1.0, ge=0, description="weight of the distillation term at the end")
+    final_augment: bool = Field(
+        True, description="augment the final training as suits the data, unless `final` says how"
+    )
+    validation_images: int | None = Field(
+        None, ge=10, description="images that score a candidate; None = the whole split"
+    )
+
+
+RECIPES: dict[str, Settings] = {
+    "paper": Settings(),
+    "fast": Settings(
+        recipe="fast",
+        advantage="leave-one-out",
+        features="normalised",
+        removal=StageSettings(updates=10, lr=0.01, hidden=30, entropy_weight=0.03, prior=2.0),
+        shrinkage=StageSettings(updates=10, lr=0.02, hidden=50, entropy_weight=0.01, prior=1.0),
+        weights="inherit",
+        recalibrate_images=2000,
+        project=True,
+        anchor=True,
+        annealing=3,
+        train=STUDENT_RECIPES["fast-search"],
+        final=STUDENT_RECIPES["fast-final"],
+    ),
+}
+
+
+def build_settings(
+    recipe: str | Settings = "fast", overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """A recipe with overrides: nested mappings, or dotted names (`{"train.epochs": 2}`).
+
+    Raises `InputError` naming the setting, what it must be, and what was given.
+    """
+    if isinstance(recipe, str):
+        if recipe not in RECIPES:
+            raise InputError(f"recipe must be one of {', '.join(RECIPES)}, but got {recipe!r}")
+        recipe = RECIPES[recipe]
+    values = settings_to_json(recipe)
+    for name, value in (overrides or {}).items():
+        _put(values, name.split("."), value, name)
+    return settings_from_json(values)
+
+
+def settings_to_json(settings: Settings) -> dict[str, Any]:
+    """JSON-able form, the inverse of `settings_from_json`."""
+    return settings.model_dump(mode="json")
+
+
+def settings_from_json(values: Mapping[str, Any]) -> Settings:
+    """Settings from nested plain values; `InputError` names what is wrong."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"setting {name}: {first['msg'].lower()}, but got {first.get('input')!r}"
+        ) from error
+
+
+def _put(values: dict[str, Any], path: list[str], value: Any, name: str) -> None:
+    at = values
+    for part in path[:-1]:
+        nested = at.get(part)
+        if not isinstance(nested, dict):
+            raise InputError(f"there is no setting {name!r}")
+        at = nested
+    if path[-1] not in at:
+        raise InputError(f"there is no setting {name!r}; those beside it: {', '.join(at)}")
+    if isinstance(value, Mapping) and isinstance(at[path[-1]], dict):
+        for key, item in value.items():
+            _put(at[path[-1]], [str(key)], item, f"{name}.{key}")
+        return
+    at[path[-1]] = value
+
+
+def suited_to(settings: Settings, augment: str) -> Settings:
+    """The settings with `augment`, the data's own augmentation, in the final training."""
+    if not settings.final_augment or settings.final.augment != "none":
+        return settings
+    return settings.model_copy(update={"final": replace(settings.final, augment=augment)})
