@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from hwn2n.distil.accuracy import Accuracy, accuracy, predict_logits
+from hwn2n.distil.accuracy import Accuracy, accuracy
 from hwn2n.distil.batchnorm import recalibrate_batch_norm
 from hwn2n.distil.datasets import Data
 from hwn2n.distil.images import ImageSet, stratified_sample
+from hwn2n.distil.logits import teacher_logits
 from hwn2n.distil.losses import CrossEntropyAndL2, LogitL2
 from hwn2n.distil.recipes import TrainSettings
 from hwn2n.distil.state import EpochReport, TrainResult, TrainState
@@ -119,8 +120,8 @@ class School:
         if settings.augment != "none":
             return {"teacher": self.teacher.to(self.device)}
         if final not in self._logits:
-            self._logits[final] = predict_logits(
-                self.teacher, images, self.data.mean, self.data.std, self.device, precision="auto"
+            self._logits[final] = teacher_logits(
+                self.teacher, images, mean=self.data.mean, std=self.data.std, device=self.device
             )
         return {"teacher_logits": self._logits[final]}
 

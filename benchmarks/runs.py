@@ -1,0 +1,174 @@
+"""Many compressions of one teacher under one budget, resumable, and the table that they make."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hwn2n
+from hwn2n.errors import BudgetNotMetError
+from hwn2n.hardware.fingerprint import fingerprint
+from hwn2n.run.folder import RunFolder, read_json, write_json
+from hwn2n.run.ledger import Ledger
+from hwn2n.run.progress import PlainLines
+from hwn2n.run.provenance import versions
+
+RESULTS = Path(__file__).parent / "results"
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "policies": {"strategy": "policies"},
+    "random actions": {"strategy": "random"},
+    "uniform width": {"removal.updates": 0, "shrinkage.updates": 0},
+}
+"""Overrides of a recipe for each way to search. `uniform width` evaluates one network only: the
+teacher shrunk by one factor to the budget, trained by the same final training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One teacher, one data set, one budget; every strategy and seed is a run of it."""
+
+    name: str
+    teacher: Path
+    data: str
+    data_root: str | None
+    budget: str | None
+    recipe: str = "fast"
+    overrides: Mapping[str, Any]
+    device: str = "cpu"
+
+
+def run_all(
+    experiment: Experiment, strategies: Sequence[str], seeds: Sequence[int], folder: Path
+) -> list[dict[str, Any]]:
+    """Run what is not done yet, seed by seed; returns one row for each run that is complete."""
+    for seed in seeds:
+        for strategy in strategies:
+            _run(experiment, strategy, seed, folder / f"{slug(strategy)}-{seed}")
+    return collect(strategies, seeds, folder)
+
+
+def collect(strategies: Sequence[str], seeds: Sequence[int], folder: Path) -> list[dict[str, Any]]:
+    """Rows of the runs that are complete."""
+    rows = []
+    for strategy in strategies:
+        for seed in seeds:
+            path = folder / f"{slug(strategy)}-{seed}"
+            if (path / "result.json").exists():
+                rows.append(_row(strategy, seed, path))
+    return rows
+
+
+def _run(experiment: Experiment, strategy: str, seed: int, path: Path) -> None:
+    run = RunFolder(path)
+    if run.result.exists():
+        return
+    reporter = PlainLines(sys.stderr, every=30)
+    try:
+        if run.config.exists():
+            hwn2n.resume(path, reporter=reporter)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            hwn2n.compress(
+                experiment.teacher,
+                budget=experiment.budget,
+                data=experiment.data,
+                data_root=experiment.data_root,
+                out=path,
+                recipe=experiment.recipe,
+                overrides={
+                    **experiment.overrides,
+                    **STRATEGIES[strategy],
+                    "seed": seed,
+                    "device": experiment.device,
+                },
+                reporter=reporter,
+            )
+    except BudgetNotMetError as error:
+        print(f"{path.name}: {error}", file=sys.stderr)
+
+
+def _row(strategy: str, seed: int, path: Path) -> dict[str, Any]:
+    result = read_json(path / "result.json")
+    ledger = Ledger(path / "ledger.sqlite")
+    candidates = ledger.candidates()
+    ledger.close()
+    best, curve = 0.0, []
+    for candidate in candidates:
+        if candidate.satisfied and candidate.accuracy is not None:
+            best = max(best, candidate.accuracy)
+        curve.append(round(best, 5))
+    trained = [c.seconds.get("train", 0.0) for c in candidates if "train" in c.seconds]
+    student = result["student"]
+    return {
+        "strategy": strategy,
+        "seed": seed,
+        "inside": result["satisfied"],
+        "params": student["cost"]["params"]["value"],
+        "flops": student["cost"]["flops"]["value"],
+        "search_accuracy": student["search_accuracy"],
+        "validation_accuracy": student["validation_accuracy"],
+        "test_accuracy": student["test_accuracy"],
+        "test_images": student["test_images"],
+        "candidates": result["candidates"],
+        "feasible_share": sum(c.satisfied for c in candidates) / len(candidates),
+        "seconds_per_trained_candidate": statistics.mean(trained),
+        "seconds": result["seconds"],
+        "removed": student["decision"]["removed"],
+        "widths": student["decision"]["widths"],
+        "kernels": student["decision"]["kernels"],
+        "best_search_accuracy_by_candidate": curve,
+    }
+
+
+def publish(
+    experiment: Experiment, rows: list[dict[str, Any]], extra: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
+    """Write the results with all that is needed to judge and repeat them."""
+    content = {
+        "experiment": {**vars(experiment), "teacher": experiment.teacher.name, "data_root": None},
+        **extra,
+        "machine": fingerprint(),
+        "versions": versions(),
+        "date": time.strftime("%Y-%m-%d"),
+        "runs": rows,
+    }
+    content = json.loads(json.dumps(content, default=dict))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, content)
+    return content
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: one line for each strategy, mean and spread over its seeds."""
+    lines = [
+        "| strategy | seeds | candidates | params | test accuracy (mean, min to max) "
+        "| search s | s / candidate | final training s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for strategy in dict.fromkeys(row["strategy"] for row in rows):
+        mine = [row for row in rows if row["strategy"] == strategy]
+        test = [100 * row["test_accuracy"] for row in mine]
+        params = [int(row["params"]) for row in mine]
+        counts = sorted({row["candidates"]["all"] for row in mine})
+        search = statistics.mean(row["seconds"]["search"] for row in mine)
+        each = statistics.mean(row["seconds_per_trained_candidate"] for row in mine)
+        final = statistics.mean(row["seconds"]["final_training"] for row in mine)
+        lines.append(
+            f"| {strategy} | {len(mine)} | {', '.join(map(str, counts))} "
+            f"| {min(params):,} to {max(params):,} "
+            f"| {statistics.mean(test):.2f} % ({min(test):.2f} to {max(test):.2f}) "
+            f"| {search:.0f} | {each:.1f} | {final:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def slug(strategy: str) -> str:
+    """A strategy's name in file names."""
+    return strategy.replace(" ", "-")

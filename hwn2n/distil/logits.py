@@ -1,0 +1,69 @@
+"""The teacher's logits for a set of images, computed once and kept between runs.
+
+A large teacher takes longer to classify the training images once than a small student takes to
+train on them, and every run of a comparison needs the same logits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hwn2n.distil.accuracy import predict_logits
+from hwn2n.distil.cache import cache_folder, write_atomically
+from hwn2n.distil.feed import choose_precision
+from hwn2n.distil.images import ImageSet
+
+_LEAST_IMAGES = 5000
+"""Fewer are not worth a file."""
+
+
+def teacher_logits(
+    teacher: nn.Module,
+    images: ImageSet,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Logits (N, K), float32, of the images as they are, in eval mode and the device's precision.
+
+    Kept in the cache folder under a digest of the teacher's weights, the images and everything
+    else that they depend on; a cache that cannot be read or written costs time and nothing else.
+    """
+    precision = choose_precision(device)
+    if len(images) < _LEAST_IMAGES:
+        return predict_logits(teacher, images, mean, std, device, precision=precision)
+    name = _digest(teacher, images, f"{list(mean)} {list(std)} {precision} {torch.__version__}")
+    path = cache_folder() / "logits" / f"{name}.safetensors"
+    with contextlib.suppress(OSError, SafetensorError, KeyError):
+        found = load_file(path)["logits"]
+        if found.dtype == torch.float32 and len(found) == len(images):
+            return found.to(device)
+    logits = predict_logits(teacher, images, mean, std, device, precision=precision)
+    with contextlib.suppress(OSError):
+        tensors = {"logits": logits.cpu().contiguous()}
+        write_atomically(path, lambda temporary: save_file(tensors, temporary))
+    return logits
+
+
+def _digest(teacher: nn.Module, images: ImageSet, rest: str) -> str:
+    total = hashlib.sha256(rest.encode())
+    structure = [type(module).__qualname__ for module in teacher.modules()]
+    total.update(" ".join(structure).encode())
+    total.update(getattr(teacher, "code", "").encode())  # of a traced network: what it computes
+    for name, tensor in sorted(teacher.state_dict().items()):
+        total.update(f"{name} {list(tensor.shape)}".encode())
+        total.update(_bytes(tensor))
+    total.update(_bytes(images.images))
+    return total.hexdigest()[:32]
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
