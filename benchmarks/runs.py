@@ -18,6 +18,7 @@ from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import PlainLines
 from hwn2n.run.provenance import versions
+from hwn2n.run.stop import Stop
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -47,10 +48,15 @@ class Experiment:
 def run_all(
     experiment: Experiment, strategies: Sequence[str], seeds: Sequence[int], folder: Path
 ) -> list[dict[str, Any]]:
-    """Run what is not done yet, seed by seed; returns one row for each run that is complete."""
-    for seed in seeds:
-        for strategy in strategies:
-            _run(experiment, strategy, seed, folder / f"{slug(strategy)}-{seed}")
+    """Run what is not done yet, seed by seed; returns one row for each run that is complete.
+
+    Ctrl-C ends it after the candidate in hand; the next call goes on from there.
+    """
+    stop = Stop()
+    with stop.on_ctrl_c():
+        for seed in seeds:
+            for strategy in strategies:
+                _run(experiment, strategy, seed, folder / f"{slug(strategy)}-{seed}", stop)
     return collect(strategies, seeds, folder)
 
 
@@ -65,14 +71,14 @@ def collect(strategies: Sequence[str], seeds: Sequence[int], folder: Path) -> li
     return rows
 
 
-def _run(experiment: Experiment, strategy: str, seed: int, path: Path) -> None:
+def _run(experiment: Experiment, strategy: str, seed: int, path: Path, stop: Stop) -> None:
     run = RunFolder(path)
     if run.result.exists():
         return
     reporter = PlainLines(sys.stderr, every=30)
     try:
         if run.config.exists():
-            hwn2n.resume(path, reporter=reporter)
+            hwn2n.resume(path, reporter=reporter, stop=stop)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             hwn2n.compress(
@@ -89,6 +95,7 @@ def _run(experiment: Experiment, strategy: str, seed: int, path: Path) -> None:
                     "device": experiment.device,
                 },
                 reporter=reporter,
+                stop=stop,
             )
     except BudgetNotMetError as error:
         print(f"{path.name}: {error}", file=sys.stderr)

@@ -6,6 +6,8 @@ Each message is one line that says what must hold, what was found, and where.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Hwn2nError(Exception):
     """Root of all errors that hwn2n raises on purpose."""
@@ -20,9 +22,17 @@ class InputError(Hwn2nError):
 
 
 class BudgetNotMetError(Hwn2nError):
-    """No network inside the budget was found, or none can exist (exit code 1)."""
+    """No network inside the budget was found, or none can exist (exit code 1).
+
+    `result` is the `commands.compress.Result` of a student that was trained and then, measured
+    again, lies outside; None where there is no such student.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, *, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class MeasurementError(Hwn2nError):

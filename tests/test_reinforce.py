@@ -428,3 +428,27 @@ def test_other_refusals():
 def test_learners_by_name():
     assert {"reinforce": Reinforce, "actor-critic": ActorCritic, "none": NoLearning} == LEARNERS
     assert all(maker.name == name for name, maker in LEARNERS.items())
+
+
+def test_normalised_advantages_do_not_depend_on_the_scale_of_rewards():
+    steps, actions = TOY, torch.tensor([[0, 1], [1, 1], [1, 0]])
+    gradients = []
+    for factor in (1.0, 0.02):
+        torch.manual_seed(0)
+        policy = RemovalPolicy(steps.features.shape[1]).double()
+        learner = Reinforce(policy, ReinforceSettings(lr=0.01, normalise=True))
+        rewards = [0.9 + factor * x for x in (0.1, 0.3, 0.5)]
+        learner.update(steps, actions, rewards)
+        gradients.append(
+            torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
+        )
+        deviation = factor * math.sqrt(0.08 / 3)
+        assert learner.spread == pytest.approx(deviation)
+        assert learner.scale(torch.tensor([0.0, 1.0])) == pytest.approx(deviation)
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
+    assert gradients[0].abs().max() > 1e-3
+
+
+def test_rewards_that_are_all_alike_are_not_blown_up():
+    learner = Reinforce(RemovalPolicy(3), ReinforceSettings(lr=0.01, normalise=True))
+    assert learner.scale(torch.tensor([0.5, 0.5])) == pytest.approx(1e-3)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,14 +17,17 @@ from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget
 from hwn2n.distil.datasets import Data, load_data
 from hwn2n.errors import InputError
+from hwn2n.hardware.target import Target, build_target
 from hwn2n.network.files import Teacher, load_teacher
 from hwn2n.run.folder import RunFolder, read_json, write_atomic, write_json
 from hwn2n.run.provenance import digest, provenance
+from hwn2n.search.policies import load_policy, save_policy
 from hwn2n.search.settings import Settings, settings_from_json, settings_to_json
 
 FORMAT_VERSION = 1
 UNCONSTRAINED = Budget(name="unconstrained", rows=())
 IN_MEMORY = "(given as an object)"
+_START = "start-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +35,9 @@ class Request:
     """What to compress, on what data, and how.
 
     `teacher` is a file with what is needed to read it (`network.files.load_teacher`), `data` the
-    name of a data set (`distil.datasets.load_data`); both are `IN_MEMORY` where the caller gave
-    an object, which must then be given again to resume. `split_seed` chooses the validation
-    images and must be the teacher's.
+    name of a data set (`distil.datasets.load_data`), `target` that of a target, None for what the
+    budget names; each is `IN_MEMORY` where the caller gave an object, which must then be given
+    again to resume. `split_seed` chooses the validation images and must be the teacher's.
     """
 
     teacher: str
@@ -42,6 +48,7 @@ class Request:
     unsafe_pickle: bool = False
     data_root: str | None = None
     image_size: int | None = None
+    download: bool = False
     validation: int | float | None = None
     split_seed: int = 0
     target: str | None = None
@@ -51,7 +58,7 @@ class Request:
         if isinstance(given, Teacher):
             return given
         if given is not None:
-            return Teacher(model=given.eval(), source=type(given).__name__)
+            return Teacher(model=_own_copy(given), source=type(given).__name__)
         if self.teacher == IN_MEMORY:
             raise InputError("the run's teacher was given as an object: give it again to resume")
         return load_teacher(
@@ -60,6 +67,14 @@ class Request:
             input_shape=self.input_shape,
             unsafe_pickle=self.unsafe_pickle,
         )
+
+    def load_target(self, budget: Budget, given: Target | None = None) -> Target:
+        """The target of the request, or else of the budget; `given` where it is an object."""
+        if given is not None:
+            return given
+        if self.target == IN_MEMORY:
+            raise InputError("the run's target was given as an object: give it again to resume")
+        return build_target(budget.target if self.target is None else self.target)
 
     def load_data(self, given: Data | None = None) -> Data:
         """The data of the request; `given` where it is an object."""
@@ -73,11 +88,53 @@ class Request:
             image_size=self.image_size,
             validation=self.validation,
             seed=self.split_seed,
+            download=self.download,
         )
 
 
-def write_request(folder: RunFolder, request: Request, teacher: Teacher, budget: Any) -> None:
-    """Write `budget.yaml` and `config.json`, the latter last: with it the run can be resumed."""
+def as_taught(request: Request, teacher: Teacher, *, split_seed: int | None) -> Request:
+    """The request with what it leaves open of the data taken from the teacher's file.
+
+    With another split the search would choose by images that the teacher was trained on.
+    `split_seed` is what the caller asked for, None to take the teacher's. The number of validation
+    images and the size of images are the teacher's only for the data that it was taught on.
+    """
+    taught = teacher.metadata
+    changes: dict[str, Any] = {}
+    if split_seed is None:
+        changes["split_seed"] = taught.get("split_seed")
+    if teacher.data == request.data:
+        for name in ("validation", "image_size"):
+            if getattr(request, name) is None:
+                changes[name] = taught.get(name)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    for name, value in changes.items():  # from a file that anybody may have written
+        numbers = int | float if name == "validation" else int
+        if isinstance(value, bool) or not isinstance(value, numbers):
+            raise InputError(f"{teacher.source}: its {name} must be a number, but is {value!r:.40}")
+    size = changes.get("image_size")
+    if size is not None and teacher.input_shape is not None and size not in teacher.input_shape[1:]:
+        raise InputError(
+            f"{teacher.source}: its image_size must be that of its images, {teacher.input_shape} "
+            f"(C, H, W), but is {size}"
+        )
+    return replace(request, **changes)
+
+
+def write_request(
+    folder: RunFolder,
+    request: Request,
+    teacher: Teacher,
+    budget: Any,
+    policies: Sequence[str | os.PathLike[str]] = (),
+) -> None:
+    """Write all that was asked for into the folder, so that the run can be resumed from it alone.
+
+    `budget.yaml`, copies of the policies to start from, and `config.json`, which comes last: with
+    it the folder is a run. Raises `InputError` for a policy that does not suit the request.
+    """
+    for source in policies:
+        _copy_policy(source, folder, request.settings)
     path = folder.path / "budget.yaml"
     if isinstance(budget, Mapping):
         text = yaml.safe_dump(dict(budget), sort_keys=False)
@@ -119,6 +176,28 @@ def read_request(folder: RunFolder) -> tuple[Request, Budget, str]:
         raise InputError(f"{folder.config}: damaged configuration ({error!r})") from error
     path = folder.path / "budget.yaml"
     return request, load_budget(path) if path.exists() else UNCONSTRAINED, weights
+
+
+def starting_policies(folder: RunFolder) -> dict[str, Path]:
+    """The policies that the run was told to start from, by stage."""
+    return {path.stem.removeprefix(_START): path for path in folder.policies.glob(f"{_START}*")}
+
+
+def _copy_policy(path: str | os.PathLike[str], folder: RunFolder, settings: Settings) -> None:
+    policy, meta = load_policy(path, features=settings.features)
+    if policy.kind not in ("removal", "shrinkage"):
+        raise InputError(f"{path}: must hold a removal or shrinkage policy, not {policy.kind}")
+    save_policy(folder.policies / f"{_START}{policy.kind}.safetensors", policy, meta)
+
+
+def _own_copy(model: nn.Module) -> nn.Module:
+    """The caller's module stays as it is, where it is: training moves and switches this one."""
+    try:
+        return copy.deepcopy(model).cpu().eval()
+    except Exception as error:
+        raise InputError(
+            f"the teacher must be a module that can be copied, but: {type(error).__name__}: {error}"
+        ) from error
 
 
 def check_same_teacher(teacher: Teacher, weights: str, folder: RunFolder) -> None:

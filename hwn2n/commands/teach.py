@@ -16,6 +16,7 @@ from hwn2n.distil.recipes import TEACHER_RECIPES, TrainSettings, default_recipe
 from hwn2n.distil.state import EpochReport, TrainState
 from hwn2n.distil.train import train
 from hwn2n.errors import InputError
+from hwn2n.hardware.device import check_device
 from hwn2n.network.files import save_teacher
 from hwn2n.network.teachers import build_teacher
 from hwn2n.run.progress import Reporter, Silent
@@ -46,9 +47,11 @@ def teach(
     data: str | Data,
     out: str | os.PathLike[str],
     data_root: str | os.PathLike[str] | None = None,
+    download: bool = False,
     recipe: TrainSettings | str | None = None,
     epochs: int | None = None,
     image_size: int | None = None,
+    validation: int | float | None = None,
     device: str = "cpu",
     seed: int = 0,
     split_seed: int = 0,
@@ -57,24 +60,27 @@ def teach(
     """Train the architecture `arch` on a data set and write it to `out`.
 
     `arch` is a name in `network.teachers.TEACHERS`; `data` as `distil.datasets.load_data` takes
-    it; `recipe` settings or a name in `TEACHER_RECIPES`, by default what suits the data. `seed` is
-    that of the weights and the order of images, `split_seed` that of the validation split, which a
-    later compression must share so that it chooses by images the teacher never saw. Ends with the
-    best validation epoch where the recipe says so. Raises `InputError` for what cannot be used,
-    before any training.
+    it, fetched if it is missing and `download` says so; `recipe` settings or a name in
+    `TEACHER_RECIPES`, by default what suits the data. `seed` is that of the weights and the order
+    of images. `validation` and `split_seed` make the validation split, which a later compression
+    must share so that it chooses by images the teacher never saw: they are written into the file,
+    and `compress` takes them from there. Ends with the best validation epoch where the recipe says
+    so. Raises `InputError` for what cannot be used, before any training.
     """
     reporter = reporter or Silent()
     out = Path(out)
-    if not out.parent.is_dir():
-        raise InputError(f"{out}: its folder must exist, but {out.parent} does not")
+    _check_writable(out)
+    check_device(device)
     loaded = (
         data
         if isinstance(data, Data)
         else load_data(
             data,
             root=None if data_root is None else Path(data_root),
+            validation=validation,
             seed=split_seed,
             image_size=image_size,
+            download=download,
         )
     )
     settings = _settings(recipe, loaded.name, arch, epochs)
@@ -122,6 +128,8 @@ def teach(
             "test_accuracy": tested.top1,
             "seed": seed,
             "split_seed": split_seed,
+            "validation": validation,
+            "image_size": image_size,
             "epochs": len(result.history),
             "best_epoch": result.best_epoch,
             "precision": result.precision,
@@ -129,7 +137,7 @@ def teach(
             "torch": torch.__version__,
         },
     )
-    taught = Taught(
+    return Taught(
         path=out,
         arch=arch,
         data=loaded.name,
@@ -140,11 +148,15 @@ def teach(
         epochs=len(result.history),
         seconds=result.seconds,
     )
-    reporter.message(
-        f"teacher {out}: {taught.validation_accuracy:.2%} validation, "
-        f"{taught.test_accuracy:.2%} test, {taught.seconds:.0f} s"
-    )
-    return taught
+
+
+def _check_writable(out: Path) -> None:
+    """Raise `InputError` now rather than after the training if `out` cannot be written then."""
+    if out.is_dir():
+        raise InputError(f"{out}: the teacher must be written to a file, but this is a folder")
+    folder = next((f for f in out.parents if f.exists()), out.parent)
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: must be writable, but {folder} is no folder to write to")
 
 
 def _settings(

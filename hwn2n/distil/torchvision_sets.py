@@ -30,7 +30,8 @@ CALTECH_SIZE = 224  # as in the authors' code (datasets/caltech256.py)
 
 
 def _how(kind: type) -> str:
-    return f"put the files of torchvision.datasets.{kind.__name__} there, or ask for a download"
+    name = f"torchvision.datasets.{kind.__name__}"
+    return f"put the files of {name} there, or allow a download (--download)"
 
 
 def _open(make: Callable[[], T], what: str, folder: Path, kind: type) -> T:

@@ -16,8 +16,8 @@ from typing import Any
 
 from hwn2n.errors import InputError
 
-INPUT = "input"
-"""Name under which operations refer to the image."""
+INPUT = "<images>"
+"""Name under which operations refer to the images; no module of a network can be called so."""
 
 FORMAT_VERSION = 1
 
@@ -88,10 +88,12 @@ class Architecture:
         hyper-parameters; 16 hexadecimal digits of SHA-256.
         """
         number = {INPUT: -1} | {op.name: i for i, op in enumerate(self.operations)}
-        rows = [
-            (op.kind, [number[name] for name in op.inputs], sorted(op.config.items()))
-            for op in self.operations
-        ]
+        rows = []
+        for op in self.operations:
+            config = dict(op.config)
+            if "tied_to" in config:
+                config["tied_to"] = number[config["tied_to"]]
+            rows.append((op.kind, [number[name] for name in op.inputs], sorted(config.items())))
         text = json.dumps([list(self.input_shape), number[self.output], rows])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -124,27 +126,40 @@ class Architecture:
                 f"{source}: version must be {FORMAT_VERSION}, but got {data.get('version')!r}"
             )
         try:
-            operations = tuple(
-                Operation(
-                    name=str(row["name"]),
-                    kind=str(row["kind"]),
-                    inputs=tuple(row["inputs"]),
-                    config=dict(row["config"]),
-                    shape=None if row["shape"] is None else tuple(row["shape"]),
-                )
-                for row in data["operations"]
-            )
-            channels, height, width = data["input_shape"]
+            operations = tuple(_operation(row) for row in data["operations"])
+            channels, height, width = (_positive(size) for size in data["input_shape"])
             output = str(data["output"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{source}: damaged architecture ({error!r})") from error
         known = {INPUT}
         for operation in operations:
-            if missing := [name for name in operation.inputs if name not in known]:
+            if operation.name in known:
+                raise InputError(f"{source}: {operation.name!r} must be made once, but is twice")
+            needed = (*operation.inputs, operation.config.get("tied_to", INPUT))
+            if missing := [name for name in needed if name not in known]:
                 raise InputError(
                     f"{source}: {operation.name} reads {missing[0]!r} before it is made"
                 )
             known.add(operation.name)
-        if output not in known:
+        if output not in known - {INPUT}:
             raise InputError(f"{source}: the output {output!r} is not among the operations")
-        return cls(operations, (int(channels), int(height), int(width)), output)
+        return cls(operations, (channels, height, width), output)
+
+
+def _operation(row: dict[str, Any]) -> Operation:
+    if not isinstance(row["inputs"], list) or not isinstance(row["config"], dict):
+        raise TypeError("inputs must be a list and config an object")
+    shape = row["shape"]
+    return Operation(
+        name=str(row["name"]),
+        kind=str(row["kind"]),
+        inputs=tuple(str(name) for name in row["inputs"]),
+        config=row["config"],
+        shape=None if shape is None else tuple(int(size) for size in shape),
+    )
+
+
+def _positive(size: Any) -> int:
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"sizes must be whole numbers from 1, found {size!r}")
+    return size

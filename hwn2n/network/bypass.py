@@ -9,6 +9,7 @@ meet (the paper's third degenerate case, section 3.3).
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from hwn2n.errors import InputError
 from hwn2n.network.architecture import INPUT, Architecture, IllegalArchitectureError, Operation
@@ -26,6 +27,9 @@ def without(architecture: Architecture, removed: Collection[str]) -> Architectur
     operations = architecture.by_name()
     if unknown := sorted(set(removed) - operations.keys()):
         raise InputError(f"the network has no layer {unknown[0]!r}")
+    if architecture.output in removed:
+        raise IllegalArchitectureError(f"{architecture.output} makes the logits")
+    tied = {op.config["tied_to"] for op in architecture if "tied_to" in op.config}
     chain = chain_operations(architecture)
     stands_for: dict[str, str] = {INPUT: INPUT}
     kept: list[Operation] = []
@@ -33,10 +37,12 @@ def without(architecture: Architecture, removed: Collection[str]) -> Architectur
         inputs = tuple(stands_for[name] for name in op.inputs)
         if op.name not in removed:
             stands_for[op.name] = op.name
-            kept.append(Operation(op.name, op.kind, inputs, op.config, op.shape, op.source))
+            kept.append(op if inputs == op.inputs else replace(op, inputs=inputs))
             continue
         if not rule(op).bypassable or len(inputs) != 1:
             raise IllegalArchitectureError(f"{op.name} ({op.kind}) cannot be bypassed")
+        if op.name in tied or "tied_to" in op.config:
+            raise IllegalArchitectureError(f"{op.name} shares its weights with another layer")
         stride = op.config.get("stride", [1, 1])
         if op.name in chain or max(stride) == 1:
             stands_for[op.name] = inputs[0]
@@ -44,10 +50,7 @@ def without(architecture: Architecture, removed: Collection[str]) -> Architectur
             subsample = _subsample(op, inputs[0], stride)
             kept.append(subsample)
             stands_for[op.name] = subsample.name
-    output = stands_for[architecture.output]
-    if output == INPUT:
-        raise IllegalArchitectureError("nothing is left of the network")
-    return Architecture(_reaching(kept, output), architecture.input_shape, output)
+    return Architecture(tuple(kept), architecture.input_shape, architecture.output)
 
 
 def chain_operations(architecture: Architecture) -> frozenset[str]:
@@ -81,11 +84,3 @@ def _subsample(op: Operation, source: str, stride: list[int]) -> Operation:
     }
     name = f"{op.name}_bypass"
     return Operation(name, "max_pool2d", (source,), config, op.shape, source=op.name)
-
-
-def _reaching(operations: list[Operation], output: str) -> tuple[Operation, ...]:
-    wanted = {output}
-    for op in reversed(operations):
-        if op.name in wanted:
-            wanted.update(op.inputs)
-    return tuple(op for op in operations if op.name in wanted)

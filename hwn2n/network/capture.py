@@ -1,7 +1,7 @@
 """Capture: from any traceable network to an `Architecture` and its weights.
 
 torch.export gives the operator graph whatever classes the user wrote; each aten operator that
-the table below knows becomes an operation with a rule, every other one a `function` that runs
+`aten_rules` knows becomes an operation with a rule, every other one a `function` that runs
 unchanged. Nothing is skipped in silence, and the captured network is compared with the teacher
 before anything is done with it.
 """
@@ -12,6 +12,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,12 +67,13 @@ def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProg
         warnings.simplefilter("ignore")
         try:
             with torch.no_grad():
-                model(example)
+                logits = model(example)
         except Exception as error:
             raise InputError(
                 f"the model must accept images of shape (N, {', '.join(map(str, input_shape))}), "
                 f"but it failed: {_line(error)}"
             ) from error
+        _check_logits(logits)
         try:
             return export(model, (example,), dynamic_shapes=({0: Dim("batch")},), strict=False)
         except Exception as error:
@@ -81,20 +83,34 @@ def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProg
             ) from error
 
 
+def _check_logits(logits: Any) -> None:
+    if isinstance(logits, torch.Tensor) and logits.dim() == 2:
+        return
+    found = type(logits).__name__
+    if isinstance(logits, torch.Tensor):
+        found = f"shape {tuple(logits.shape)}"
+    raise InputError(f"the model must return logits of shape (N, classes), but returns {found}")
+
+
 def _compare(captured: Captured, model: nn.Module, input_shape: tuple[int, int, int]) -> None:
     """The capture must compute what the model computes, whatever torch.export made of it."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn((3, *input_shape), generator=generator)
     device = next(model.parameters(), images).device
     with _evaluating(model), torch.no_grad():
-        wanted = model(images.to(device)).cpu()
+        wanted = model(images.to(device, copy=True)).cpu()
         found = captured.module()(images)
+    if not bool(torch.isfinite(wanted).all()):
+        raise InputError(
+            "the model must give finite logits, but gives NaN or infinite ones on random images"
+        )
     scale = max(1.0, wanted.abs().max().item())
     difference = (wanted - found).abs().max().item()
     if not difference <= _TOLERANCE * scale:
         raise InputError(
             "the captured network must compute what the model computes, but differs by "
-            f"{difference:.3g} (does its forward pass depend on the data or on random numbers?)"
+            f"{difference:.3g} (does its forward pass depend on random numbers, or write into "
+            "parts of a tensor?)"
         )
 
 
@@ -102,7 +118,9 @@ def _compare(captured: Captured, model: nn.Module, input_shape: tuple[int, int, 
 def _evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and every module's own mode again afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    for module, _ in modes:
+        # not by eval(), which exported programs refuse and users' own may do more in
+        module.training = False
     try:
         yield
     finally:

@@ -35,8 +35,10 @@ class Decision:
     def from_json(cls, data: Any) -> Decision:
         """Read what `to_json` wrote."""
         try:
+            if not isinstance(data["removed"], list):
+                raise TypeError("removed must be a list of names")
             return cls(
-                frozenset(data["removed"]),
+                frozenset(str(name) for name in data["removed"]),
                 {str(k): int(v) for k, v in data["widths"].items()},
                 {str(k): (int(v[0]), int(v[1])) for k, v in data["kernels"].items()},
             )

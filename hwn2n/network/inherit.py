@@ -9,18 +9,15 @@ Kernels are cropped around their centre.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from hwn2n.network.architecture import Architecture, Operation
 from hwn2n.network.capture import Captured
 from hwn2n.network.channels import ChannelMap
 from hwn2n.network.decision import Decision
 from hwn2n.network.module import instantiate
+from hwn2n.network.picking import NEW, PICKERS, Kept, inherited
 from hwn2n.network.planner import Planner
 from hwn2n.network.variables import Layout
-
-NEW = -1
-"""In a list of the teacher's channels to take: one that the teacher does not have."""
 
 
 class Inheritance:
@@ -30,8 +27,11 @@ class Inheritance:
         self.teacher = teacher
         self.planner = planner
         self._operations = teacher.architecture.by_name()
+        weights = teacher.weights  # those of tied layers under their owner's name only
         self._ranking = {
-            name: _rank([teacher.weights[f"{p}.weight"] for p in group.producers])
+            name: _rank(
+                [weights[key] for p in group.producers if (key := f"{p}.weight") in weights]
+            )
             for name, group in planner.channels.groups.items()
         }
 
@@ -50,47 +50,29 @@ class Inheritance:
         """A state dict for `student` (the plan of `decision`).
 
         What the teacher has no weights for (a channel that a bypass brought to a layer) starts
-        fresh, from `seed`.
+        fresh, from `seed`; the global generator is left as it is.
         """
         _, channels = self.planner.left(decision.removed)
-        state = fresh_weights(student, seed=seed)
-        for op in student:
-            if op.source is None and "tied_to" not in op.config:
-                self._fill(op, state, channels, decision)
+        state: dict[str, torch.Tensor] = {}
+        for i, op in enumerate(student):
+            if op.kind == "constant":
+                key = f"{op.name}.weight"
+                state[key] = self.teacher.weights[key].clone()
+            elif op.kind in PICKERS and "tied_to" not in op.config:
+                kept = self._kept(op, channels, decision)
+                state |= inherited(op, self.teacher.weights, kept, seed + i)
         return state
 
-    def _fill(
-        self,
-        op: Operation,
-        state: dict[str, torch.Tensor],
-        channels: ChannelMap,
-        decision: Decision,
-    ) -> None:
-        old = self._operations[op.name]
-        for key in [k for k in state if k.rpartition(".")[0] == op.name]:
-            if op.kind == "constant":
-                state[key] = self.teacher.weights[key].clone()
-        if op.kind not in ("conv2d", "linear", "batch_norm"):
-            return
-        old_layout = self.planner.channels.layouts[old.inputs[0]]
+    def _kept(self, op: Operation, channels: ChannelMap, decision: Decision) -> Kept:
+        """Which of the teacher's channels an operation makes and reads."""
+        old_layout = self.planner.channels.layouts[self._operations[op.name].inputs[0]]
         read = self._taken(old_layout, channels.layouts[op.inputs[0]], channels, decision)
         group = self.planner.channels.own_group(op.name)
-        made = read if group is None else self.keep(group.name, _width(op))
-        if op.kind == "conv2d" and (op.config["depthwise"] or op.config["groups"] > 1):
-            # depthwise: one filter for each channel read; otherwise grouped, and frozen
-            made = read if op.config["depthwise"] else None
-            read = None
-        for key in ("bias", "running_mean", "running_var"):
-            if f"{op.name}.{key}" in state:
-                _take(state[f"{op.name}.{key}"], self.teacher.weights[f"{op.name}.{key}"], made)
-        weight, theirs = state[f"{op.name}.weight"], self.teacher.weights[f"{op.name}.weight"]
-        if op.kind == "batch_norm":
-            _take(weight, theirs, made)
-        elif op.kind == "conv2d":
-            _take(weight, _crop(theirs, tuple(weight.shape[2:])), made, read)
-        else:
-            old_channels = _channels(old_layout, self.planner.channels)
-            _take_linear(weight, theirs, made, read, old_channels)
+        made = None if group is None else self.keep(group.name, _width(op))
+        total = None
+        if old_layout is not None:
+            total = sum(self.planner.channels.width(part) for part in old_layout.parts)
+        return Kept(made=made, read=read, readable=total)
 
     def _taken(
         self,
@@ -142,63 +124,3 @@ def _rank(filters: list[torch.Tensor]) -> list[int]:
 
 def _width(op: Operation) -> int:
     return op.config["out_channels"] if op.kind == "conv2d" else op.config["out_features"]
-
-
-def _crop(weight: torch.Tensor, kernel: tuple[int, ...]) -> torch.Tensor:
-    top, left = ((weight.shape[2 + i] - kernel[i]) // 2 for i in range(2))
-    return weight[:, :, top : top + kernel[0], left : left + kernel[1]]
-
-
-def _channels(layout: Layout | None, channels: ChannelMap) -> int | None:
-    return sum(channels.width(part) for part in layout.parts) if layout else None
-
-
-def _take(
-    value: torch.Tensor,
-    old: torch.Tensor,
-    rows: list[int] | None,
-    columns: list[int] | None = None,
-) -> None:
-    """Overwrite `value` (rows, columns, ...) with the teacher's; what is NEW stays fresh."""
-    for dim, index in ((0, rows), (1, columns)):
-        if index is not None:
-            old = old.index_select(dim, torch.tensor([max(i, 0) for i in index]))
-    known = torch.ones(value.shape[:1] if columns is None else value.shape[:2], dtype=torch.bool)
-    if rows is not None:
-        known[[i for i, row in enumerate(rows) if row == NEW]] = False
-    if columns is not None:
-        known[:, [i for i, column in enumerate(columns) if column == NEW]] = False
-    if old.shape != value.shape:
-        return  # an operator of another shape altogether: it starts fresh
-    value[known] = old[known]
-
-
-def _take_linear(
-    value: torch.Tensor,
-    old: torch.Tensor,
-    rows: list[int] | None,
-    columns: list[int] | None,
-    old_channels: int | None,
-) -> None:
-    """The same for (out, channels * positions): a channel may take many places once flattened."""
-    if columns is None or old_channels is None:
-        _take(value, old, rows)
-        return
-    shaped = value.reshape(value.shape[0], len(columns), -1)
-    old = _resample(old.reshape(old.shape[0], old_channels, -1), shaped.shape[2])
-    _take(shaped, old, rows, columns)
-    value.copy_(shaped.reshape(value.shape))
-
-
-def _resample(weight: torch.Tensor, positions: int) -> torch.Tensor:
-    """(out, C, positions of the teacher) on the student's grid, each channel's sum unchanged.
-
-    A removed pooling layer leaves a larger image to the classifier. Square grids only; what is
-    not square is left as it is, and its reader starts fresh.
-    """
-    before, after = round(weight.shape[2] ** 0.5), round(positions**0.5)
-    if weight.shape[2] == positions or before**2 != weight.shape[2] or after**2 != positions:
-        return weight
-    grid = weight.reshape(*weight.shape[:2], before, before)
-    grid = F.interpolate(grid, size=(after, after), mode="nearest")
-    return grid.flatten(2) * (weight.shape[2] / positions)

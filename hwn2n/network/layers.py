@@ -20,6 +20,7 @@ Granularity = Literal["unit", "operator"]
 
 MAIN_KINDS = ("conv2d", "linear", "max_pool2d", "avg_pool2d")
 FOLLOWERS = ("batch_norm", "activation", "dropout")
+JOINS = ("add", "cat")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Layer:
 
     `operations` are removed together. `reason` says why the layer must stay, or is None.
     `kernel`, `stride` and `padding` are those of the first dimension (0 where there are none),
-    `skip_start` and `skip_end` tell whether a shortcut leaves from or arrives at its output;
+    `skip_end` tells whether its output goes into sums and concatenations only, `skip_start`
+    whether a shortcut leaves from its output, or from the sum that it goes into;
     `params` and `flops` are those of all its operations.
     """
 
@@ -90,6 +92,18 @@ def _followers(
     return found
 
 
+def _leaves(
+    last: Operation, readers: dict[str, list[str]], operations: dict[str, Operation]
+) -> bool:
+    """Does more than one path lead on from here, or from the join that this leads to?"""
+    at = last
+    while len(after := readers[at.name]) == 1:
+        at = operations[after[0]]
+        if at.kind not in JOINS and at.kind not in FOLLOWERS:
+            return False
+    return len(after) > 1
+
+
 def _layer(
     planner: Planner,
     architecture: Architecture,
@@ -101,6 +115,7 @@ def _layer(
     shapes: dict[str, Shape] = {INPUT: (-1, *architecture.input_shape)}
     shapes |= {o.name: o.shape or () for o in architecture}
     kinds = {o.name: o.kind for o in architecture}
+    after = readers[last.name]
     cfg = op.config
     names = tuple(member.name for member in members)
     flops = sum(rule(m).flops(m, [shapes[name] for name in m.inputs]) for m in members)
@@ -115,8 +130,8 @@ def _layer(
         padding=cfg.get("padding", [0])[0],
         inputs=source[1],
         outputs=shape[1],
-        skip_start=len(readers[last.name]) > 1,
-        skip_end=any(kinds[name] in ("add", "cat") for name in readers[last.name]),
+        skip_start=_leaves(last, readers, architecture.by_name()),
+        skip_end=bool(after) and all(kinds[name] in JOINS for name in after),
         params=sum(rule(m).parameters(m) for m in members),
         flops=flops,
     )
@@ -125,18 +140,17 @@ def _layer(
 def _why_kept(planner: Planner, members: list[Operation], removed: frozenset[str]) -> str | None:
     """The reason why a layer cannot be bypassed, or None if a network is left without it."""
     names = {member.name for member in members}
-    if planner.teacher.output in names:
-        return "it makes the logits"
-    tied = {op.config["tied_to"] for op in planner.teacher if "tied_to" in op.config}
-    if names & tied or any("tied_to" in member.config for member in members):
-        return "it shares its weights with another layer"
     try:
         architecture, channels = planner.left(removed | names)
         resize(architecture, {}, {}, channels)
     except IllegalArchitectureError as error:
         return str(error)
-    image = architecture.input_shape[0]
     for group in channels.groups.values():
-        if group.frozen == "the image's channels":
-            return f"without it {', '.join(group.producers)} would have only {image} channels"
+        # Tied to fewer channels for good: to those of the image, say, by a residual sum.
+        before = planner.channels.own_group(group.name)
+        if group.frozen and before is not None and not before.frozen and group.width < before.width:
+            return (
+                f"without it {', '.join(group.producers)} would have only {group.width} channels "
+                f"({group.frozen})"
+            )
     return None

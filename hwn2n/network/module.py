@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from hwn2n.network.architecture import INPUT, Architecture
+from hwn2n.errors import InputError
+from hwn2n.network.architecture import INPUT, Architecture, Operation
 from hwn2n.network.operators import rule
+from hwn2n.network.operators.opaque import decode, resolve
 
 
 def instantiate(architecture: Architecture) -> fx.GraphModule:
     """Build the network with fresh weights (torch's own initialisation, from the global seed).
 
     Input: float images (N, C, H, W); output: logits (N, classes). Its modules have the names of
-    the teacher's, batch normalisation and dropout follow `train()` and `eval()`, and it holds
-    nothing of hwn2n's but the names in its graph.
+    the teacher's, and batch normalisation and dropout follow `train()` and `eval()`; it comes in
+    eval mode. Raises `InputError` for an architecture whose operations cannot be built (a
+    damaged file).
     """
     root = nn.Module()
     graph = fx.Graph()
     values: dict[str, Any] = {INPUT: graph.placeholder("x")}
-    holder = _Container(root)
     for op in architecture:
         inputs = tuple(values[name] for name in op.inputs)
-        if tied := op.config.get("tied_to"):
-            values[op.name] = graph.call_module(tied, inputs)
-            continue
-        if op.kind == "function":
-            values[op.name] = _call(graph, op.config, inputs)
-            continue
-        built = rule(op).build(op)
-        if isinstance(built, nn.Module):
-            holder.add(op.name, built)
-            values[op.name] = graph.call_module(op.name, inputs)
-        else:
-            values[op.name] = graph.call_function(built, inputs)
+        try:
+            values[op.name] = _call(op, inputs, root, graph)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{op.name} ({op.kind}) cannot be built: {error!r}") from error
     graph.output(values[architecture.output])
     module = fx.GraphModule(root, graph, class_name="Student")
     module.eval()
@@ -46,35 +39,44 @@ def instantiate(architecture: Architecture) -> fx.GraphModule:
 def instantiate_with(
     architecture: Architecture, weights: dict[str, torch.Tensor]
 ) -> fx.GraphModule:
-    """Build the network and load its weights (a state dict of exactly this architecture)."""
-    module = instantiate(architecture)
-    module.load_state_dict(weights)
+    """Build the network around `weights`, a state dict of exactly this architecture.
+
+    The tensors become the network's own, without a copy and without drawing random numbers.
+    Raises `InputError` if they are not those that the architecture needs.
+    """
+    with torch.device("meta"):
+        module = instantiate(architecture)
+    try:
+        module.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        raise InputError(f"the weights must be those of the architecture, but: {text}") from error
     return module
 
 
-class _Container:
-    """Adds modules under dotted names, making the containers in between."""
-
-    def __init__(self, root: nn.Module) -> None:
-        self.root = root
-
-    def add(self, path: str, module: nn.Module) -> None:
-        *parents, last = path.split(".")
-        at = self.root
-        for name in parents:
-            child = at._modules.get(name)
-            if child is None:
-                child = nn.Module()
-                at.add_module(name, child)
-            at = child
-        at.add_module(last, module)
+def _call(op: Operation, inputs: tuple[Any, ...], root: nn.Module, graph: fx.Graph) -> fx.Node:
+    if owner := op.config.get("tied_to"):
+        return graph.call_module(owner, inputs)
+    if op.kind == "function":
+        # called as itself and not through its rule, so that the student's code shows it
+        args = tuple(decode(op.config["args"], inputs))
+        kwargs = {key: decode(value, inputs) for key, value in op.config["kwargs"].items()}
+        return graph.call_function(resolve(op.config["target"]), args, kwargs)
+    built = rule(op).build(op)
+    if not isinstance(built, nn.Module):
+        return graph.call_function(built, inputs)
+    _add(root, op.name, built)
+    return graph.call_module(op.name, inputs)
 
 
-def _call(graph: fx.Graph, config: dict[str, Any], inputs: tuple[Any, ...]) -> fx.Node:
-    """A plain call of an aten operator, so that the student's printed code shows it."""
-    from hwn2n.network.operators.opaque import decode, resolve
-
-    target = operator.getitem if config["target"] == "getitem" else resolve(config["target"])
-    args = tuple(decode(config["args"], inputs))
-    kwargs = {key: decode(value, inputs) for key, value in config["kwargs"].items()}
-    return graph.call_function(target, args, kwargs)
+def _add(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Add a module under a dotted name, making the containers in between."""
+    *parents, last = path.split(".")
+    at = root
+    for name in parents:
+        child = at._modules.get(name)
+        if child is None:
+            child = nn.Module()
+            at.add_module(name, child)
+        at = child
+    at.add_module(last, module)

@@ -36,6 +36,12 @@ def resize(
         op = rule(op).resize(op, inputs, width)
         shapes[op.name] = op.shape or ()
         resized.append(op)
+    logits, wanted = shapes[architecture.output], architecture.by_name()[architecture.output].shape
+    if logits != wanted:
+        raise IllegalArchitectureError(
+            f"{architecture.output} must give logits of shape {list(wanted or ())[1:]}, "
+            f"but would give {list(logits[1:])}"
+        )
     return Architecture(tuple(resized), architecture.input_shape, architecture.output)
 
 
@@ -84,3 +90,9 @@ def _check(
     for name in kernels:
         if name not in operations or not rule(operations[name]).has_kernel:
             raise InputError(f"the network has no convolution {name!r}")
+    for op in architecture:
+        owner = op.config.get("tied_to")
+        if owner is not None and kernels.get(owner) != kernels.get(op.name):
+            raise IllegalArchitectureError(
+                f"{op.name} shares its weights with {owner} and must have the same kernel"
+            )

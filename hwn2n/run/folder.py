@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -21,6 +22,8 @@ class RunFolder:
     """Paths inside a run's folder."""
 
     path: Path
+    made: tuple[Path, ...] = ()
+    """The folders that `create` made on the way to `path`, from the outermost to itself."""
 
     @property
     def config(self) -> Path:
@@ -43,6 +46,11 @@ class RunFolder:
         return self.path / "student.pt2"
 
     @property
+    def choice(self) -> Path:
+        """Which candidate becomes the student, once that is settled."""
+        return self.path / "checkpoints" / "choice.json"
+
+    @property
     def weights(self) -> Path:
         """The student's state dict."""
         return self.path / "student.safetensors"
@@ -52,9 +60,14 @@ class RunFolder:
         """The student's architecture."""
         return self.path / "architecture.json"
 
+    @property
+    def policies(self) -> Path:
+        """Those that the run started from, and those that it learned."""
+        return self.path / "policies"
+
     def policy(self, stage: str) -> Path:
         """The learned policy of a stage."""
-        return self.path / "policies" / f"{stage}.safetensors"
+        return self.policies / f"{stage}.safetensors"
 
     def checkpoint(self, name: str) -> Path:
         """Where a stage or the final training stands."""
@@ -63,13 +76,14 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path) -> RunFolder:
         """A new, empty folder. Raises `InputError` if there is something in it already."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(
-                f"{path}: the run folder must be new or empty; "
-                f"go on with an interrupted run by --resume {path}"
-            )
-        folder = cls(path)
+        missing = [p for p in (path, *path.parents) if not p.exists()]
+        folder = cls(path, made=tuple(reversed(missing)))
         try:
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise InputError(
+                    f"{path}: the run folder must be new or empty; "
+                    f"go on with an interrupted run by --resume {path}"
+                )
             for sub in ("policies", "checkpoints"):
                 (path / sub).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,8 +91,15 @@ class RunFolder:
         return folder
 
     def discard(self) -> None:
-        """Remove what `create` and the checks after it left in the folder, and nothing above it."""
-        shutil.rmtree(self.path)
+        """Put things back to before `create`: what lies in the folder goes, what was there stays.
+
+        So does a folder above it in which something else has appeared since.
+        """
+        for entry in list(self.path.iterdir()):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        with contextlib.suppress(OSError):
+            for folder in reversed(self.made):
+                folder.rmdir()
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

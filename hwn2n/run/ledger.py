@@ -1,20 +1,21 @@
 """The ledger of a run: every candidate, what was decided, what it cost, what came of it.
 
 SQLite in write-ahead mode: one transaction for each candidate, so that `kill -9` at any moment
-loses at most the candidate in hand, and others may read while a run goes on.
+loses at most the candidate in hand, and others may read while a run goes on. Two processes cannot
+write one run: the second finds the place of its candidate taken.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from hwn2n.errors import InputError
+from hwn2n.run.candidate import Candidate, State
 
 SCHEMA_VERSION = 1
 
@@ -45,76 +46,53 @@ CREATE TABLE IF NOT EXISTS updates (
     report TEXT NOT NULL,
     PRIMARY KEY (stage, iteration)
 );
+CREATE TABLE IF NOT EXISTS clock (
+    phase TEXT PRIMARY KEY,
+    seconds REAL NOT NULL
+);
 """
 
-
-class State(Enum):
-    """What became of a candidate."""
-
-    TRAINED = "trained"
-    """Built, measured, trained and scored."""
-
-    REUSED = "reused"
-    """The same network as an earlier candidate, whose accuracy it shares."""
-
-    SKIPPED = "skipped"
-    """Built and measured; its reward could not depend on its accuracy, so it was not trained."""
-
-    ILLEGAL = "illegal"
-    """No network, or a degenerate one; the reason is in the row."""
+_COLUMNS = ", ".join(field.name for field in fields(Candidate))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """One row. `cost` is the JSON form of a cost; `seconds` maps phases to seconds.
-
-    `terms` are the reward's terms (`search.reward.RewardTerms`); `same_as` is the id of the
-    candidate whose training a reused one shares.
+class Standing:
+    """Where a search stands: `best` is the best candidate inside the budget so far, of all
+    stages; `reward` the mean of one iteration, `inside` the share of a stage inside the budget.
     """
 
-    stage: str
-    iteration: int
-    rollout: int
-    state: State
-    key: str | None
-    actions: tuple[int, ...]
-    decision: dict[str, Any]
-    cost: dict[str, Any]
-    accuracy: float | None
+    best: Candidate | None
     reward: float
-    terms: dict[str, Any]
-    satisfied: bool
-    reason: str | None = None
-    same_as: int | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    id: int | None = None
-
-    def comparable(self) -> dict[str, Any]:
-        """The row without what two runs of the same search may differ in: the clock."""
-        row = dict(vars(self))
-        row.pop("seconds")
-        row["state"] = self.state.value
-        return row
+    inside: float
 
 
 class Ledger:
-    """The candidates and policy updates of one run."""
+    """The candidates and policy updates of one run, and the seconds that it took.
+
+    All methods raise `InputError` where the file is damaged, or another process wrote the row.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+        try:
+            [(version,)] = self._rows("PRAGMA user_version")
             if version not in (0, SCHEMA_VERSION):
                 raise InputError(
                     f"{path}: the ledger must have version {SCHEMA_VERSION}, but has {version}"
                 )
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        except sqlite3.Error as error:
-            raise InputError(f"{path}: must be a ledger that can be written: {error}") from error
+            self._rows("PRAGMA journal_mode = WAL")
+            self._rows("PRAGMA synchronous = FULL")
+            for statement in _SCHEMA.split(";"):
+                self._rows(statement)
+            if version != SCHEMA_VERSION:
+                self._rows(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Let go of the file."""
@@ -122,97 +100,96 @@ class Ledger:
 
     def add(self, candidate: Candidate) -> Candidate:
         """Write one candidate; returns it with its id."""
-        cursor = self._db.execute(
-            "INSERT INTO candidates (stage, iteration, rollout, state, key, actions, decision, "
-            "cost, accuracy, reward, terms, satisfied, reason, same_as, seconds) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                candidate.stage,
-                candidate.iteration,
-                candidate.rollout,
-                candidate.state.value,
-                candidate.key,
-                json.dumps(candidate.actions),
-                json.dumps(candidate.decision),
-                json.dumps(candidate.cost),
-                candidate.accuracy,
-                candidate.reward,
-                json.dumps(candidate.terms),
-                int(candidate.satisfied),
-                candidate.reason,
-                candidate.same_as,
-                json.dumps(candidate.seconds),
-            ),
-        )
-        return _with_id(candidate, cursor.lastrowid)
+        row = candidate.to_row()
+        marks = ", ".join("?" * len(row))
+        written = self._execute(f"INSERT INTO candidates ({_COLUMNS}) VALUES ({marks})", *row)
+        return replace(candidate, id=written.lastrowid)
 
     def find(self, stage: str, iteration: int, rollout: int) -> Candidate | None:
         """The candidate at this place of the search, if it was evaluated already."""
         where = "stage = ? AND iteration = ? AND rollout = ?"
-        return next(self._select(where, (stage, iteration, rollout)), None)
+        return next(iter(self._select(where, stage, iteration, rollout)), None)
 
     def trained(self, key: str) -> Candidate | None:
         """The candidate that trained this very network first."""
         where = "key = ? AND state = ? ORDER BY id LIMIT 1"
-        return next(self._select(where, (key, State.TRAINED.value)), None)
+        return next(iter(self._select(where, key, State.TRAINED.value)), None)
 
     def candidates(self, stage: str | None = None) -> list[Candidate]:
         """All candidates (of a stage), in the order in which they were evaluated."""
         if stage is None:
-            return list(self._select("1 ORDER BY id", ()))
-        return list(self._select("stage = ? ORDER BY id", (stage,)))
+            return self._select("1 ORDER BY id")
+        return self._select("stage = ? ORDER BY id", stage)
 
-    def best(self, *, stage: str | None = None, satisfied: bool = True) -> list[Candidate]:
-        """Trained or reused candidates by falling reward, the earlier first; one for each key."""
-        seen: set[str | None] = set()
-        found = []
-        rows = [c for c in self.candidates(stage) if c.accuracy is not None]
-        for row in sorted(rows, key=lambda c: (-c.reward, c.id)):
-            if row.key not in seen and (row.satisfied or not satisfied):
-                seen.add(row.key)
-                found.append(row)
-        return found
+    def best(self) -> list[Candidate]:
+        """Trained or reused candidates inside the budget by falling reward, the earlier first.
+
+        Of those with the same key, which are the same network, only the first.
+        """
+        first: dict[str | None, Candidate] = {}
+        for row in self._select("accuracy IS NOT NULL AND satisfied ORDER BY reward DESC, id"):
+            first.setdefault(row.key, row)
+        return list(first.values())
+
+    def standing(self, stage: str, iteration: int) -> Standing:
+        """Where the search stands in an iteration of a stage, once a candidate of it is there."""
+        best = self._select("accuracy IS NOT NULL AND satisfied ORDER BY reward DESC, id LIMIT 1")
+        [(reward, inside)] = self._rows(
+            "SELECT AVG(CASE WHEN iteration = ? THEN reward END), AVG(satisfied) "
+            "FROM candidates WHERE stage = ?",
+            iteration,
+            stage,
+        )
+        return Standing(best=next(iter(best), None), reward=reward, inside=inside)
 
     def add_update(self, stage: str, iteration: int, report: Mapping[str, Any]) -> None:
         """Note what one policy update reported (again, after a resume that repeats it)."""
-        self._db.execute(
+        self._rows(
             "INSERT OR REPLACE INTO updates (stage, iteration, report) VALUES (?, ?, ?)",
-            (stage, iteration, json.dumps(dict(report))),
+            stage,
+            iteration,
+            json.dumps(dict(report)),
         )
 
     def updates(self, stage: str) -> list[dict[str, Any]]:
         """The reports of a stage's updates, in order."""
-        rows = self._db.execute(
-            "SELECT iteration, report FROM updates WHERE stage = ? ORDER BY iteration", (stage,)
+        rows = self._rows(
+            "SELECT iteration, report FROM updates WHERE stage = ? ORDER BY iteration", stage
         )
         return [{"iteration": iteration, **json.loads(report)} for iteration, report in rows]
 
-    def _select(self, where: str, values: tuple[Any, ...]) -> Iterator[Candidate]:
-        rows = self._db.execute(
-            "SELECT id, stage, iteration, rollout, state, key, actions, decision, cost, accuracy, "
-            f"reward, terms, satisfied, reason, same_as, seconds FROM candidates WHERE {where}",
-            values,
-        ).fetchall()
-        for row in rows:
-            yield Candidate(
-                id=row[0],
-                stage=row[1],
-                iteration=row[2],
-                rollout=row[3],
-                state=State(row[4]),
-                key=row[5],
-                actions=tuple(json.loads(row[6])),
-                decision=json.loads(row[7]),
-                cost=json.loads(row[8]),
-                accuracy=row[9],
-                reward=row[10],
-                terms=json.loads(row[11]),
-                satisfied=bool(row[12]),
-                reason=row[13],
-                same_as=row[14],
-                seconds=json.loads(row[15]),
-            )
+    def add_seconds(self, phase: str, seconds: float) -> None:
+        """Add to what a phase took, over all processes that work on the run."""
+        self._rows(
+            "INSERT INTO clock (phase, seconds) VALUES (?, ?) "
+            "ON CONFLICT (phase) DO UPDATE SET seconds = seconds + excluded.seconds",
+            phase,
+            seconds,
+        )
 
+    def seconds(self) -> dict[str, float]:
+        """Seconds by phase."""
+        return dict(self._rows("SELECT phase, seconds FROM clock ORDER BY phase"))
 
-def _with_id(candidate: Candidate, identifier: int | None) -> Candidate:
-    return Candidate(**{**vars(candidate), "id": identifier})
+    def _select(self, where: str, *values: Any) -> list[Candidate]:
+        rows = self._rows(f"SELECT {_COLUMNS} FROM candidates WHERE {where}", *values)
+        try:
+            return [Candidate.from_row(row) for row in rows]
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{self.path}: damaged row in the ledger ({error!r})") from error
+
+    def _rows(self, statement: str, *values: Any) -> list[Any]:
+        return self._execute(statement, *values).fetchall()
+
+    def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.IntegrityError as error:
+            raise InputError(
+                f"{self.path}: only one process may work on a run, but another one does ({error})"
+            ) from error
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _error(self, error: sqlite3.Error) -> InputError:
+        return InputError(f"{self.path}: must be a ledger that can be written: {error}")

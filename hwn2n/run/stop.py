@@ -39,4 +39,5 @@ class Stop:
             yield
         finally:
             for number, previous in before.items():
-                signal.signal(number, previous)
+                # None is a handler that was not set from Python, and cannot be set back from it.
+                signal.signal(number, signal.SIG_DFL if previous is None else previous)

@@ -68,7 +68,8 @@ class ShrinkageStage:
 
     Variables of a convolution are its kernel size and its number of filters, of a linear layer
     its outputs; padding follows the kernel (see `resize.with_kernel`). A width that is tied to an
-    earlier layer's copies that layer's action; one that is frozen keeps everything.
+    earlier layer's copies that layer's action, as does a kernel that two layers share; a width
+    that is frozen keeps everything.
     """
 
     name = "shrinkage"
@@ -90,18 +91,15 @@ class ShrinkageStage:
         self.variables: list[tuple[Layer, Variable]] = []
         forced: list[int] = []
         tied: list[int] = []
-        first_step: dict[str, int] = {}
+        first_step: dict[tuple[Variable, str], int] = {}
         for i, layer in enumerate(layers):
             for variable in self._variables_of(layer):
-                force, tie = FREE, FREE
-                if variable == "width":
-                    group = self.channels.own_group(layer.name)
-                    assert group is not None
-                    if group.frozen:
-                        force = KEEP_ALL
-                    else:
-                        tie = first_step.setdefault(group.name, len(rows))
-                        tie = FREE if tie == len(rows) else tie
+                force, tie, shared = FREE, FREE, self._shared(layer, variable)
+                if shared is None:
+                    force = KEEP_ALL
+                else:
+                    tie = first_step.setdefault((variable, shared), len(rows))
+                    tie = FREE if tie == len(rows) else tie
                 rows.append(describe(layer, i, layers, variable))
                 self.variables.append((layer, variable))
                 forced.append(force)
@@ -118,11 +116,19 @@ class ShrinkageStage:
     def _variables_of(self, layer: Layer) -> list[Variable]:
         op = self.operations[layer.name]
         found: list[Variable] = []
-        if rule(op).has_kernel and layer.kernel > 1:
+        if rule(op).has_kernel and max(op.config["kernel_size"]) > 1:
             found.append("kernel")
         if self.channels.own_group(layer.name) is not None:
             found.append("width")
         return found
+
+    def _shared(self, layer: Layer, variable: Variable) -> str | None:
+        """What steps with one and the same number have in common; None for a frozen width."""
+        if variable == "kernel":
+            owner: str = self.operations[layer.name].config.get("tied_to", layer.name)
+            return owner
+        group = self.channels.own_group(layer.name)
+        return None if group is None or group.frozen else group.name
 
     def decision(self, actions: Sequence[int]) -> Decision:
         """Widths and kernels as the shares of `SHRINK_VALUES` that the actions stand for."""

@@ -16,7 +16,7 @@ from hwn2n.search.reinforce import Learner, NoLearning, Reinforce
 class ActorCritic(Learner):
     """Policy gradient with the advantage R_i - V(s_it) at each free step.
 
-    L = -1/B sum_i sum_t (R_i - V(s_it)) log p(a_it) - entropy_weight * mean entropy
+    L = -1/B sum_i sum_t (R_i - V(s_it)) / scale log p(a_it) - entropy_weight * mean entropy
         + value_weight * mean over i and free t of (V(s_it) - R_i)^2,
     where V is a constant in the first sum. V(s_it) knows the actions before t only, so the
     gradient of the expected reward stays unbiased. `ReinforceSettings.advantage` is not used.
@@ -31,7 +31,7 @@ class ActorCritic(Learner):
         value = evaluation.value[:, free]  # (B, free steps)
         if value.shape[1] == 0:
             return evaluation.log_prob.sum(), 0.0
-        advantage = rewards.unsqueeze(1) - value.detach()
+        advantage = (rewards.unsqueeze(1) - value.detach()) / self.scale(rewards)
         gain = (advantage * evaluation.log_prob[:, free]).sum(dim=1).mean()
         bonus = self.settings.entropy_weight * evaluation.entropy.sum(dim=1).mean()
         error = (value - rewards.unsqueeze(1)).square().mean()

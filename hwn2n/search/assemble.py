@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Cost, cost_from_json, cost_to_json
@@ -17,11 +18,11 @@ from hwn2n.network.inherit import Inheritance
 from hwn2n.network.planner import Planner, count
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
-from hwn2n.search.evaluate import Evaluator
+from hwn2n.search.evaluate import Evaluator, countable_rows
 from hwn2n.search.finish import full_cost
 from hwn2n.search.reach import check_reachable
 from hwn2n.search.school import School
-from hwn2n.search.settings import Settings, suited_to
+from hwn2n.search.settings import Settings
 
 SHOWN_COLUMNS = ("params", "flops", "weight_bytes", "latency_p50", "accuracy")
 """Columns that a result shows where they can be had, whatever the budget asks for."""
@@ -62,13 +63,12 @@ def assemble(
     what they were when the run is resumed.
     """
     data = _in_the_teachers_units(teacher, data)
-    _check_budget(budget, data)
+    _check_shape(teacher, budget, data)
     if missing := target.available(budget.columns):
         name, reason = next(iter(missing.items()))
         raise MeasurementError(
             f"the budget needs {name}, which target {target.name} cannot measure: {reason}"
         )
-    settings = suited_to(settings, data.augment)
     captured = capture(teacher.model, data.image_shape, teacher.program)
     _check_classes(teacher, captured, data)
     planner = Planner(captured.architecture)
@@ -81,6 +81,7 @@ def assemble(
     columns = tuple(dict.fromkeys([*budget.columns, *budget.warning_columns, *SHOWN_COLUMNS]))
     teacher_cost = _teacher_cost(teacher, data, target, columns, school, folder)
     constraints = budget.resolve(teacher_cost)
+    check_reachable(planner, settings, countable_rows(constraints, planner))
     ledger = Ledger(folder.ledger)
     evaluator = Evaluator(
         planner=planner,
@@ -92,7 +93,6 @@ def assemble(
         settings=settings,
         ledger=ledger,
     )
-    check_reachable(planner, settings, evaluator.countable)
     return Workbench(
         teacher=teacher,
         captured=captured,
@@ -121,7 +121,13 @@ def _in_the_teachers_units(teacher: Teacher, data: Data) -> Data:
     return replace(data, mean=tuple(teacher.mean), std=tuple(teacher.std))
 
 
-def _check_budget(budget: Budget, data: Data) -> None:
+def _check_shape(teacher: Teacher, budget: Budget, data: Data) -> None:
+    if teacher.input_shape is not None and tuple(teacher.input_shape) != data.image_shape:
+        raise InputError(
+            f"{teacher.source}: the teacher's images must be those of {data.name}, "
+            f"{list(data.image_shape)} (channels, height, width), but are "
+            f"{list(teacher.input_shape)}"
+        )
     if budget.input is not None and tuple(budget.input[1:]) != data.image_shape:
         raise InputError(
             f"{budget.file or budget.name}: input must be that of the data, "
@@ -138,7 +144,7 @@ def _check_classes(teacher: Teacher, captured: Captured, data: Data) -> None:
             f"{data.num_classes} classes of {data.name}, but has {outputs}"
         )
     if teacher.classes is not None and tuple(teacher.classes) != tuple(data.classes):
-        pairs = zip(teacher.classes, data.classes, strict=False)
+        pairs = zip_longest(teacher.classes, data.classes)
         mine, theirs = next((a, b) for a, b in pairs if a != b)
         raise InputError(
             f"{teacher.source}: the teacher's classes must be those of {data.name} in the same "

@@ -13,16 +13,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from hwn2n.budget.columns import COLUMNS, COUNTABLE
+from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Cost, Reading, cost_from_json, cost_to_json
 from hwn2n.budget.matrix import Constraints
 from hwn2n.distil.feed import DivergedError
+from hwn2n.errors import MeasurementError
 from hwn2n.hardware.target import Target
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
 from hwn2n.network.decision import Decision
-from hwn2n.network.module import instantiate
+from hwn2n.network.inherit import fresh_weights
+from hwn2n.network.module import instantiate_with
 from hwn2n.network.planner import Planner
-from hwn2n.run.ledger import Candidate, Ledger, State
+from hwn2n.run.candidate import Candidate, State
+from hwn2n.run.ledger import Ledger
 from hwn2n.search.projection import counted_cost, project
 from hwn2n.search.reward import RewardTerms, accuracy_matters, compression, score
 from hwn2n.search.school import School
@@ -37,6 +40,11 @@ class Place:
     stage: str
     iteration: int
     rollout: int
+
+
+def countable_rows(constraints: Constraints, planner: Planner) -> Constraints:
+    """The rows that the architecture of a student is enough to judge."""
+    return constraints.only(counted_cost(planner.teacher))
 
 
 class Evaluator:
@@ -64,22 +72,17 @@ class Evaluator:
         known = [name for name, column in COLUMNS.items() if not column.learned]
         # Rows over accuracies are for the trained student: brief training says little about them.
         self.constraints = constraints.only(known)
-        self.countable = constraints.only(
-            c for c in COUNTABLE if c in counted_cost(planner.teacher)
-        )
-        self.measured = tuple(
-            name for name in self.constraints.columns if name not in self.countable_columns
-        )
-
-    @property
-    def countable_columns(self) -> tuple[str, ...]:
-        """Columns known from the architecture alone."""
-        return tuple(counted_cost(self.planner.teacher))
+        self.countable = countable_rows(constraints, planner)
+        counted = counted_cost(planner.teacher)
+        self.measured = tuple(n for n in self.constraints.columns if n not in counted)
 
     def evaluate(
         self, decision: Decision, *, place: Place, actions: Sequence[int], epsilon: float
     ) -> Candidate:
-        """Evaluate a decision and write it to the ledger, unless the ledger has it already."""
+        """Evaluate a decision and write it to the ledger, unless the ledger has it already.
+
+        Then the row is what counts, its actions included: they were the ones taken.
+        """
         if done := self.ledger.find(place.stage, place.iteration, place.rollout):
             return done
         work = _Work(self, decision, epsilon)
@@ -105,12 +108,20 @@ class Evaluator:
         )
 
     def measure(self, architecture: Architecture) -> Cost:
-        """The measured columns that the budget needs, of a student with weights as they come."""
+        """The measured columns that the budget needs, of a student with some fresh weights.
+
+        Raises `MeasurementError` where one is missing: it is unavailable then, and never 0.
+        """
         if not self.measured:
             return {}
-        return self.target.measure(
-            instantiate(architecture), architecture.input_shape, self.measured
-        )
+        student = instantiate_with(architecture, fresh_weights(architecture, seed=0))
+        cost = self.target.measure(student, architecture.input_shape, self.measured)
+        if missing := [name for name in self.measured if name not in cost]:
+            raise MeasurementError(
+                f"target {self.target.name} must measure {', '.join(self.measured)} of every "
+                f"candidate, but gave no {missing[0]} for one of {architecture.key()}"
+            )
+        return {name: cost[name] for name in self.measured}
 
     def key(self, architecture: Architecture) -> str:
         """Equal for candidates that would be trained alike: the network, and what it inherits."""

@@ -1,8 +1,9 @@
-"""After the search: choose the student, train it fully, measure it again, judge it."""
+"""After the search: choose the student, train it fully, measure it again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -10,13 +11,23 @@ from torch import nn
 from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Cost, Reading, cost_from_json
 from hwn2n.budget.matrix import Constraints
+from hwn2n.budget.rows import Row
 from hwn2n.distil.state import EpochReport, TrainState
+from hwn2n.errors import BudgetNotMetError
 from hwn2n.hardware.target import Target
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
-from hwn2n.run.folder import RunFolder, load_checkpoint, save_checkpoint
-from hwn2n.run.ledger import Candidate, Ledger
+from hwn2n.run.candidate import Candidate
+from hwn2n.run.clock import Clock
+from hwn2n.run.folder import (
+    RunFolder,
+    load_checkpoint,
+    read_json,
+    save_checkpoint,
+    write_json,
+)
+from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import Reporter
 from hwn2n.run.stop import Stop
 from hwn2n.search.evaluate import Evaluator
@@ -24,6 +35,8 @@ from hwn2n.search.school import School
 from hwn2n.search.seeds import derive_seed
 
 FINAL = "final"
+FINAL_TRAINING = "final_training"
+"""The phase to which the clock books it."""
 
 
 @dataclass(frozen=True)
@@ -35,37 +48,66 @@ class Choice:
     architecture: Architecture
 
 
-def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator) -> Choice | None:
+def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFolder) -> Choice:
     """The candidate with the highest reward whose measured costs, measured again, are inside.
 
     A reading during the search is short; the best of many short readings is too good. So the
-    winner is measured once more, alone, and gives way to the next one if it does not hold.
-    None if no candidate is inside the budget.
+    winner is measured once more, alone, and gives way to the next one if it does not hold. The
+    choice is kept in the folder: after a resume another measurement must not choose another.
+    Raises `BudgetNotMetError` if no candidate is inside the budget.
     """
+    kept = read_json(folder.choice)["candidate"] if folder.choice.exists() else None
+    again: dict[int | None, Cost] = {}
     for candidate in ledger.best():
+        if kept not in (None, candidate.id):
+            continue
         decision = Decision.from_json(candidate.decision)
         architecture = planner.plan(decision)
-        measured = {**cost_from_json(candidate.cost), **evaluator.measure(architecture)}
-        if evaluator.constraints.satisfied(measured):
-            return Choice(candidate, decision, architecture)
-    return None
+        if kept is None:
+            cost = {**cost_from_json(candidate.cost), **evaluator.measure(architecture)}
+            if not evaluator.constraints.satisfied(cost):
+                again[candidate.id] = cost
+                continue
+            write_json(folder.choice, {"candidate": candidate.id})
+        return Choice(candidate, decision, architecture)
+    raise _none_found(ledger.candidates(), evaluator.constraints, again)
 
 
-def nearest(ledger: Ledger, constraints: Constraints) -> tuple[Candidate, Cost] | None:
-    """The candidate outside the budget that is least outside, by its worst row."""
-    found: list[tuple[float, Candidate, Cost]] = []
-    for candidate in ledger.candidates():
-        cost = cost_from_json(candidate.cost)
+def _none_found(
+    candidates: Sequence[Candidate], constraints: Constraints, again: Mapping[int | None, Cost]
+) -> BudgetNotMetError:
+    """Names the row that binds, and the candidate that is least outside by its worst row.
+
+    `again`: what candidates cost that were inside until they were measured again.
+    """
+    outside: list[tuple[float, Candidate, Row, Cost]] = []
+    for candidate in candidates:
+        cost = again.get(candidate.id) or cost_from_json(candidate.cost)
         known = constraints.only(cost)
-        if cost and known.rows:
-            found.append((float(known.residuals(cost).max()), candidate, cost))
-    if not found:
-        return None
-    return min(found, key=lambda item: item[0])[1:]
+        if known.rows and not known.satisfied(cost):
+            worst = float(known.residuals(cost).max())
+            outside.append((worst, candidate, known.binding(cost), cost))
+    none = f"none of {len(candidates)} candidates is inside the budget"
+    if outside:
+        _, candidate, row, cost = min(outside, key=lambda item: item[0])
+        return BudgetNotMetError(
+            f"{none}; binding: {row.source}; the nearest, candidate {candidate.id} "
+            f"({candidate.stage}), has {row.describe(cost)['value_text']}"
+        )
+    reasons = Counter(c.reason for c in candidates if c.reason)
+    if not reasons:
+        return BudgetNotMetError(none)
+    reason, count = reasons.most_common(1)[0]
+    return BudgetNotMetError(f"{none}; of {count} the reason is: {reason}")
 
 
 def train_student(
-    choice: Choice, school: School, folder: RunFolder, reporter: Reporter, stop: Stop
+    choice: Choice,
+    school: School,
+    folder: RunFolder,
+    reporter: Reporter,
+    stop: Stop,
+    clock: Clock,
 ) -> nn.Module:
     """Final training of the chosen student, resumable after each epoch; its best epoch, on CPU."""
     seed = derive_seed(school.settings.seed, FINAL, choice.candidate.key or "")
@@ -82,9 +124,11 @@ def train_student(
         )
         text = f"loss {report.loss:.4f}  validation {report.validation.top1:.2%}"
         reporter.epoch("final training", report.epoch, report.epochs, text)
+        clock.lap(FINAL_TRAINING)
         stop.check()
 
     school.train_fully(student, seed=seed, on_epoch=on_epoch, resume_state=resume)
+    clock.lap(FINAL_TRAINING)
     return student.cpu()
 
 

@@ -20,8 +20,9 @@ import torch
 from hwn2n.errors import InputError
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
+from hwn2n.run.clock import Clock
 from hwn2n.run.folder import RunFolder, load_checkpoint, save_checkpoint
-from hwn2n.run.ledger import Candidate, Ledger
+from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import Reporter, StageProgress
 from hwn2n.run.stop import Stop
 from hwn2n.search.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
@@ -42,6 +43,8 @@ from hwn2n.search.seeds import derive_seed
 from hwn2n.search.settings import Settings, StageSettings
 
 ANCHOR = Place("anchor", 0, 0)
+SEARCH = "search"
+"""The phase to which the clock books all of this."""
 
 
 class Search:
@@ -57,6 +60,7 @@ class Search:
         settings: Settings,
         reporter: Reporter,
         stop: Stop,
+        clock: Clock,
         start_from: Mapping[str, Path] | None = None,
     ) -> None:
         self.planner = planner
@@ -66,6 +70,7 @@ class Search:
         self.settings = settings
         self.reporter = reporter
         self.stop = stop
+        self.clock = clock
         self.start_from = start_from or {}
 
     def run(self) -> None:
@@ -73,6 +78,7 @@ class Search:
         settings = self.settings
         if settings.anchor and settings.project and self.evaluator.countable.rows:
             self.evaluator.evaluate(NOTHING, place=ANCHOR, actions=(), epsilon=0.0)
+            self.clock.lap(SEARCH)
             self.stop.check()
         removed: frozenset[str] = frozenset()
         if settings.removal.updates:
@@ -91,6 +97,7 @@ class Search:
                 ),
                 settings.shrinkage,
             )
+        self.clock.lap(SEARCH)
 
     def _stage(self, stage: RemovalStage | ShrinkageStage, how: StageSettings) -> None:
         """One stage: sample, evaluate, reinforce, `how.updates` times."""
@@ -108,18 +115,22 @@ class Search:
             generator = torch.Generator().manual_seed(seed)
             actions = learner.policy.sample(steps, how.rollouts, generator)
             eps = epsilon(iteration, self.settings.annealing)
-            rewards = []
+            rollouts = []
             for rollout, row in enumerate(actions.tolist()):
-                candidate = self.evaluator.evaluate(
-                    stage.decision(row),
-                    place=Place(stage.name, iteration, rollout),
-                    actions=row,
-                    epsilon=eps,
+                rollouts.append(
+                    self.evaluator.evaluate(
+                        stage.decision(row),
+                        place=Place(stage.name, iteration, rollout),
+                        actions=row,
+                        epsilon=eps,
+                    )
                 )
-                rewards.append(candidate.reward)
                 self._report(stage.name, how, iteration, rollout)
                 self.stop.check()
-            report = learner.update(steps, actions, rewards)
+            # As the ledger has them: after a resume on another machine, a rounding error in the
+            # policy must not attach a reward to other actions than those that earned it.
+            taken = torch.tensor([candidate.actions for candidate in rollouts])
+            report = learner.update(steps, taken, [candidate.reward for candidate in rollouts])
             self.ledger.add_update(stage.name, iteration, {**asdict(report), "epsilon": eps})
             save_checkpoint(
                 self.folder.checkpoint(stage.name),
@@ -136,6 +147,7 @@ class Search:
             entropy_weight=how.entropy_weight,
             clip_norm=settings.clip_norm,
             advantage=settings.advantage,
+            normalise=settings.normalise,
         )
         name = "none" if settings.strategy == "random" else settings.learner
         return LEARNERS[name](self._policy(stage, how), how_to_learn)
@@ -152,7 +164,8 @@ class Search:
                 raise InputError(f"{path}: the policy must read {features} features of a layer")
             return policy
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.settings.seed, stage.name, "policy"))
+            seed = derive_seed(self.settings.seed, stage.name, "policy")
+            torch.default_generator.manual_seed(seed)  # and not those of a GPU
             maker = RemovalPolicy if removing else ShrinkagePolicy
             return maker(features, how.hidden, how.layers)
 
@@ -171,9 +184,9 @@ class Search:
         return Decision.from_json(best.decision).removed
 
     def _report(self, stage: str, how: StageSettings, iteration: int, rollout: int) -> None:
-        here = self.ledger.candidates(stage)
-        best: Candidate | None = next(iter(self.ledger.best()), None)
-        now = [c.reward for c in here if c.iteration == iteration]
+        self.clock.lap(SEARCH)
+        standing = self.ledger.standing(stage, iteration)
+        best = standing.best
         self.reporter.stage(
             StageProgress(
                 stage=stage,
@@ -181,11 +194,11 @@ class Search:
                 iterations=how.updates,
                 candidates=iteration * how.rollouts + rollout + 1,
                 total=how.updates * how.rollouts,
-                reward=sum(now) / len(now),
+                reward=standing.reward,
                 best=best.reward if best else None,
                 best_accuracy=best.accuracy if best else None,
                 best_params=int(best.cost["params"]["value"]) if best else None,
-                feasible_share=sum(c.satisfied for c in here) / len(here),
+                feasible_share=standing.inside,
             )
         )
 

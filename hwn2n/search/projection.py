@@ -3,25 +3,23 @@
 A policy that samples widths at random almost never meets a tight budget, so nearly all of its
 candidates would teach it only that they are too large. Where the budget bounds columns that are
 known without training (params, FLOPs, bytes), a decision can instead be read as *proportions*:
-all its widths are multiplied by the largest common factor, at most 1, that meets those rows. This
+all its widths are multiplied by the largest common factor, at most 1, that meets those rows; only
+the factors at which some group gains a channel matter, so it is found exactly. This
 is part of the environment, not of the policy: log-probabilities are those of the actions taken.
 The paper has no such step; `recipe: paper` does without it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
 from hwn2n.budget.cost import Reading
 from hwn2n.budget.matrix import Constraints
+from hwn2n.budget.rows import Row
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner, count
-
-_STEPS = 14
-"""Halvings of the factor's logarithm: the factor is found to well under one channel in 500."""
 
 
 def counted_cost(architecture: Architecture) -> dict[str, Reading]:
@@ -37,11 +35,13 @@ def counted_cost(architecture: Architecture) -> dict[str, Reading]:
 def project(planner: Planner, decision: Decision, countable: Constraints) -> Decision:
     """The decision with all widths scaled by the largest factor that meets `countable`.
 
-    `countable`: rows over params, flops and weight_bytes only. Group widths that the decision
-    does not name count as whole. Raises `IllegalArchitectureError` if even one channel in each
-    group is too much, or if the decision is illegal itself.
+    `countable`: rows over params, flops and weight_bytes only. Lower limits among them are left
+    to the evaluation: scaling down cannot meet them. Group widths that the decision does not name
+    count as whole. Raises `IllegalArchitectureError` if even one channel in each group is too
+    much, or if the decision is illegal itself.
     """
-    if not countable.rows:
+    upper = upper_rows(countable)
+    if not upper.rows:
         return decision
     _, channels = planner.left(decision.removed)
     free = {
@@ -50,30 +50,44 @@ def project(planner: Planner, decision: Decision, countable: Constraints) -> Dec
         if not group.frozen
     }
 
-    def scaled(factor: float) -> Decision:
-        widths = {name: max(1, math.floor(width * factor)) for name, width in free.items()}
+    def scaled(numerator: int, denominator: int) -> Decision:
+        widths = {name: max(1, width * numerator // denominator) for name, width in free.items()}
         return replace(decision, widths=widths)
 
     def inside(candidate: Decision) -> bool:
-        return countable.satisfied(counted_cost(planner.plan(candidate)))
+        return upper.satisfied(counted_cost(planner.plan(candidate)))
 
-    if not free or inside(replace(decision, widths=free)):
+    if not free or inside(decision):
         return decision
-    if not inside(scaled(0.0)):
-        worst = countable.binding(counted_cost(planner.plan(scaled(0.0))))
+    if not inside(scaled(0, 1)):
+        worst = upper.binding(counted_cost(planner.plan(scaled(0, 1))))
         raise IllegalArchitectureError(
             f"even with one channel in each group it is outside the budget: {worst.source}"
         )
-    return scaled(_largest(lambda factor: inside(scaled(factor)), 0.5 / max(free.values())))
+    factors = sorted(
+        {(part, whole) for whole in set(free.values()) for part in range(1, whole + 1)},
+        key=lambda factor: factor[0] / factor[1],
+    )
+    best = _last(lambda i: inside(scaled(*factors[i])), len(factors))
+    return scaled(0, 1) if best is None else scaled(*factors[best])
 
 
-def _largest(inside: Callable[[float], bool], smallest: float) -> float:
-    """The largest factor in [smallest, 1] that is inside, by bisection of its logarithm."""
-    low, high = math.log(smallest), 0.0
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        if inside(math.exp(middle)):
+def upper_rows(constraints: Constraints) -> Constraints:
+    """The rows that a smaller network meets more easily: no coefficient is negative."""
+    return replace(constraints, rows=tuple(row for row in constraints.rows if _is_upper(row)))
+
+
+def _is_upper(row: Row) -> bool:
+    return all(coefficient >= 0 for coefficient in row.coefficients.values())
+
+
+def _last(holds: Callable[[int], bool], count: int) -> int | None:
+    """The last of `count` indices that holds, where all that hold come first; None if none does."""
+    low, high = -1, count
+    while high - low > 1:
+        middle = (low + high) // 2
+        if holds(middle):
             low = middle
         else:
             high = middle
-    return math.exp(low)
+    return None if low < 0 else low

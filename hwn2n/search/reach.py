@@ -1,9 +1,15 @@
-"""How small a student can get: a budget below that is refused before any training."""
+"""How small a student can get: a budget below that is refused before any training.
+
+So is one with a lower limit (`min`) that not even the whole teacher reaches.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hwn2n.budget.cost import Cost
 from hwn2n.budget.matrix import Constraints
+from hwn2n.budget.rows import Row
 from hwn2n.errors import BudgetNotMetError
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.channels import ChannelMap
@@ -12,7 +18,7 @@ from hwn2n.network.layers import find_layers
 from hwn2n.network.operators import rule
 from hwn2n.network.planner import Planner
 from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel, smaller_width
-from hwn2n.search.projection import counted_cost
+from hwn2n.search.projection import counted_cost, upper_rows
 from hwn2n.search.settings import Settings
 
 
@@ -48,14 +54,23 @@ def smallest_student(
 
 def check_reachable(planner: Planner, settings: Settings, countable: Constraints) -> None:
     """Raise `BudgetNotMetError` if not even the smallest student is inside what can be counted."""
-    _, cost = smallest_student(planner, settings, countable)
-    if countable.rows and not countable.satisfied(cost):
-        row = countable.binding(cost)
-        found = row.describe(cost)
-        raise BudgetNotMetError(
-            f"the budget must leave room for the smallest student that can be reached: "
-            f"{row.source}, but the smallest has {found['value_text']}; nothing was trained"
-        )
+    upper = upper_rows(countable)
+    lower = replace(countable, rows=tuple(r for r in countable.rows if _is_lower(r)))
+    _, least = smallest_student(planner, settings, upper)
+    for rows, cost, which in (
+        (upper, least, "smallest student that can be reached"),
+        (lower, counted_cost(planner.teacher), "teacher, the largest network there is"),
+    ):
+        if rows.rows and not rows.satisfied(cost):
+            row = rows.binding(cost)
+            raise BudgetNotMetError(
+                f"the budget must leave room for the {which}: {row.source}, but that has "
+                f"{row.describe(cost)['value_text']}; nothing was trained"
+            )
+
+
+def _is_lower(row: Row) -> bool:
+    return all(coefficient <= 0 for coefficient in row.coefficients.values())
 
 
 def _shrunk(planner: Planner, settings: Settings, removed: frozenset[str]) -> Decision:

@@ -28,6 +28,9 @@ from hwn2n.errors import Hwn2nError, InputError
 from hwn2n.search.policies.base import Evaluation, Policy
 from hwn2n.search.steps import Steps
 
+_LEAST_SPREAD = 1e-3
+"""Rewards closer together than this differ by noise, which must not be blown up."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReinforceSettings:
@@ -41,6 +44,9 @@ class ReinforceSettings:
     advantage: "ema" as above, or "leave-one-out": b of a rollout is the mean reward of the
         OTHER rollouts of its update, which needs two and follows the policy without a lag.
     value_weight: of the critic's mean squared error; actor-critic only.
+    normalise: divide advantages by a moving average of the rewards' standard deviation within an
+        update. Near a tight budget all rewards lie within a few hundredths: without this, what an
+        entropy weight means depends on how narrow that band is. The paper does not.
     """
 
     lr: float
@@ -49,6 +55,7 @@ class ReinforceSettings:
     clip_norm: float | None = None
     advantage: Literal["ema", "leave-one-out"] = "ema"
     value_weight: float = 0.5
+    normalise: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 < self.lr < math.inf:
@@ -96,6 +103,7 @@ class Learner(ABC):
         self.policy = policy
         self.settings = settings
         self.baseline: float | None = None
+        self.spread: float | None = None
         self.updates = 0
         self.optimizer: torch.optim.Adam | None = torch.optim.Adam(parameters, lr=settings.lr)
 
@@ -127,6 +135,8 @@ class Learner(ABC):
         self.baseline = (
             mean if self.baseline is None else decay * self.baseline + (1 - decay) * mean
         )
+        spread = float(given.std(unbiased=False))
+        self.spread = spread if self.spread is None else decay * self.spread + (1 - decay) * spread
         self.updates += 1
         return UpdateReport(
             loss=float(loss.detach()),
@@ -134,6 +144,16 @@ class Learner(ABC):
             entropy=float(evaluation.entropy.detach().sum(dim=1).mean()),
             baseline=baseline,
         )
+
+    def scale(self, rewards: Tensor) -> float:
+        """Return what advantages are divided by: 1, unless `ReinforceSettings.normalise` is set.
+
+        rewards: (B,). The first update has only its own spread to go by.
+        """
+        if not self.settings.normalise:
+            return 1.0
+        spread = float(rewards.std(unbiased=False)) if self.spread is None else self.spread
+        return max(spread, _LEAST_SPREAD)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of all state: tensors and plain values, so `weights_only=True` loads it."""
@@ -144,6 +164,7 @@ class Learner(ABC):
                 "policy": self.policy.state_dict(),
                 "optimizer": None if self.optimizer is None else self.optimizer.state_dict(),
                 "baseline": self.baseline,
+                "spread": self.spread,
                 "updates": self.updates,
             }
         )
@@ -164,6 +185,7 @@ class Learner(ABC):
             if self.optimizer is not None:
                 self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
             self.baseline, self.updates = state["baseline"], state["updates"]
+            self.spread = state["spread"]
         except (KeyError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"the state must fit the policy of this learner: {reason}") from error
@@ -188,7 +210,7 @@ class Learner(ABC):
 class Reinforce(Learner):
     """Policy gradient with the baseline of `ReinforceSettings.advantage`.
 
-    L = -1/B sum_i (R_i - b_i) log p(a_i) - entropy_weight * mean entropy. The very first update
+    L = -1/B sum_i (R_i - b_i) / scale log p(a_i) - entropy_weight * mean entropy. The very first update
     has no earlier rewards: its baseline is its own mean reward. Starting from 0 would push up
     whatever was sampled first, because nearly all rewards have the same sign.
     """
@@ -202,7 +224,8 @@ class Reinforce(Learner):
         baselines = self.baselines(rewards)
         log_prob = evaluation.log_prob.sum(dim=1)
         bonus = self.settings.entropy_weight * evaluation.entropy.sum(dim=1).mean()
-        return -((rewards - baselines) * log_prob).mean() - bonus, float(baselines.mean())
+        advantages = (rewards - baselines) / self.scale(rewards)
+        return -(advantages * log_prob).mean() - bonus, float(baselines.mean())
 
     def baselines(self, rewards: Tensor) -> Tensor:
         """Return b_i (B,) for rewards (B,)."""
@@ -224,6 +247,7 @@ class NoLearning(Learner):
         self.policy = policy
         self.settings = settings
         self.baseline = None
+        self.spread = None
         self.updates = 0
         self.optimizer = None
 

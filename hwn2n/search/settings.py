@@ -10,7 +10,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from hwn2n.distil.recipes import STUDENT_RECIPES, TrainSettings
 from hwn2n.errors import InputError
@@ -22,7 +31,7 @@ Strategy = Literal["policies", "random"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StageSettings(_Frozen):
@@ -51,7 +60,10 @@ class Settings(_Frozen):
     learner: Literal["reinforce", "actor-critic"] = "reinforce"
     baseline_decay: float = Field(0.9, ge=0, lt=1)
     advantage: Literal["ema", "leave-one-out"] = "ema"
-    clip_norm: float | None = None
+    normalise: bool = Field(
+        False, description="divide advantages by the moving standard deviation of rewards"
+    )
+    clip_norm: float | None = Field(None, gt=0)
     granularity: Granularity = "unit"
     features: FeatureSet = "paper"
     removal: StageSettings = StageSettings(updates=100, lr=0.003, hidden=30)
@@ -80,14 +92,39 @@ class Settings(_Frozen):
         None, ge=10, description="images that score a candidate; None = the whole split"
     )
 
+    @field_validator("train", "final", mode="wrap")
+    @classmethod
+    def _say_which(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        """`TrainSettings` checks itself, but does not know which of the two it is."""
+        try:
+            return check(value)
+        except InputError as error:
+            raise PydanticCustomError("training", "{reason}", {"reason": str(error)}) from error
+
+    @model_validator(mode="after")
+    def _check_rollouts(self) -> Settings:
+        """Now, and not at the first update, when candidates have been trained for it."""
+        learns = self.strategy == "policies" and self.learner == "reinforce"
+        if learns and self.advantage == "leave-one-out":
+            for name, stage in (("removal", self.removal), ("shrinkage", self.shrinkage)):
+                if stage.updates and stage.rollouts < 2:
+                    raise PydanticCustomError(
+                        "rollouts",
+                        "with advantage leave-one-out {stage}.rollouts must be at least 2, "
+                        "but is 1",
+                        {"stage": name},
+                    )
+        return self
+
 
 RECIPES: dict[str, Settings] = {
     "paper": Settings(),
     "fast": Settings(
         recipe="fast",
         advantage="leave-one-out",
+        normalise=True,
         features="normalised",
-        removal=StageSettings(updates=10, lr=0.01, hidden=30, entropy_weight=0.03, prior=2.0),
+        removal=StageSettings(updates=10, lr=0.01, hidden=30, entropy_weight=0.01, prior=2.0),
         shrinkage=StageSettings(updates=10, lr=0.02, hidden=50, entropy_weight=0.01, prior=1.0),
         weights="inherit",
         recalibrate_images=2000,
@@ -105,7 +142,8 @@ def build_settings(
 ) -> Settings:
     """A recipe with overrides: nested mappings, or dotted names (`{"train.epochs": 2}`).
 
-    Raises `InputError` naming the setting, what it must be, and what was given.
+    Raises `InputError` naming the setting, what it must be, and what was given. The name of the
+    recipe is no setting: it would change nothing but what the result claims.
     """
     if isinstance(recipe, str):
         if recipe not in RECIPES:
@@ -113,7 +151,9 @@ def build_settings(
         recipe = RECIPES[recipe]
     values = settings_to_json(recipe)
     for name, value in (overrides or {}).items():
-        _put(values, name.split("."), value, name)
+        if str(name) == "recipe":
+            raise InputError("setting recipe: must be chosen by itself, not as an override")
+        _put(values, str(name).split("."), value, str(name))
     return settings_from_json(values)
 
 
@@ -129,9 +169,10 @@ def settings_from_json(values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"setting {name}: {first['msg'].lower()}, but got {first.get('input')!r}"
-        ) from error
+        text = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+        if not isinstance(first["input"], Mapping):  # else the text says what was found
+            text += f", but got {first['input']!r}"
+        raise InputError(f"setting {name}: {text}" if name else f"settings: {text}") from error
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any, name: str) -> None:

@@ -1,7 +1,7 @@
 """The table of operators: one rule for each kind of operation.
 
 To teach hwn2n an operator, write its rule (`base.Operator`), add it here, and map its aten name
-in `capture`.
+in `aten_rules`.
 """
 
 from __future__ import annotations

@@ -71,6 +71,11 @@ def size(shape: Shape) -> int:
     return math.prod(shape[1:])
 
 
+def channel_axis(shape: Shape) -> int:
+    """Where a tensor has its channels: (N, C), (N, C, H, W), but (N, tokens, C)."""
+    return 2 if len(shape) == 3 else 1
+
+
 def shaped(op: Operation, shape: Shape) -> Operation:
     """The operation with the shape of its output."""
     return replace(op, shape=shape)

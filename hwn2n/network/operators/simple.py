@@ -14,6 +14,7 @@ from hwn2n.network.architecture import IllegalArchitectureError, Operation
 from hwn2n.network.operators.base import (
     Operator,
     Shape,
+    channel_axis,
     freeze_all,
     merge_parts,
     one_shape,
@@ -125,11 +126,6 @@ class AdaptiveAvgPool2d(_Keeps):
 class SpatialMean(_Keeps):
     """Mean over the spatial dimensions (global average pooling written as a mean)."""
 
-    def relate(
-        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
-    ) -> Layout | None:
-        return inputs[0]
-
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
         shape = one_shape(op, inputs, rank=4)
         return shaped(op, (-1, shape[1], 1, 1) if op.config["keepdim"] else (-1, shape[1]))
@@ -173,16 +169,20 @@ class Flatten(Operator):
 
 
 class Binary(Operator):
-    """Sum, difference or product of two tensors of one shape, or one broadcast to the other."""
+    """Sum, difference or product of two tensors of as many channels.
+
+    Other dimensions may be broadcast, as in squeeze and excitation; channels may not, for a
+    width of its own that is stretched over another is no width of the same group.
+    """
 
     def relate(
         self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
     ) -> Layout | None:
-        reason = f"{op.name} combines channels of different kinds"
         known = [layout for layout in inputs if layout is not None]
         if len(known) < len(inputs):
-            freeze_all(inputs, variables, reason)
+            freeze_all(inputs, variables, f"{op.name} ({op.kind}) reads a tensor of fixed size")
         if known:
+            reason = f"{op.name} ({op.kind}) combines channels of different origin"
             merge_parts(known, variables, reason)
         return known[0] if known else None
 
@@ -191,7 +191,8 @@ class Binary(Operator):
             shape = torch.broadcast_shapes(*(s[1:] for s in inputs))
         except RuntimeError:
             shape = None
-        if shape is None or (op.kind == "add" and any(s[1] != inputs[0][1] for s in inputs)):
+        axis = channel_axis(inputs[0])
+        if shape is None or len({s[axis] for s in inputs}) > 1:
             raise IllegalArchitectureError(
                 f"{op.name} ({op.kind}) would combine shapes {[list(s[1:]) for s in inputs]}"
             )

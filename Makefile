@@ -1,0 +1,59 @@
+# Everything here works in a fresh clone: what is missing is installed into $(VENV) first.
+#
+#   make demo VENV=~/envs/n2n              another environment than .venv
+#   make test PYTHON=python3.12            another interpreter to create it with
+#   make test INSTALL="-e . --no-deps"     other arguments for pip install
+
+PYTHON  ?= python3
+VENV    ?= .venv
+INSTALL ?= -e '.[dev]'
+
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.hwn2n-installed
+DEMO  := runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format bench-mnist clean
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' \
+		| awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+install: $(STAMP) ## Create the environment; again where pyproject.toml has changed
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check $(INSTALL)
+	touch $@
+
+# The digits have only 143 validation images by default, too few to choose by: hence 30 %, which
+# compress would take from the teacher's file too. One thread: so small a network gains nothing
+# from more, and loses much where other work holds the cores.
+demo: $(STAMP) ## Teach a small network on 8x8 digits and compress it (under 2 minutes)
+	rm -rf $(DEMO)
+	$(BIN)/hwn2n teach digits-cnn --data digits --validation 0.3 --threads 1 \
+		-o $(DEMO)/teacher.pt
+	$(BIN)/hwn2n compress $(DEMO)/teacher.pt --budget budgets/demo.yaml --data digits \
+		--validation 0.3 --threads 1 --out $(DEMO)/run
+
+test: $(STAMP) ## Run the tests, all but the slow ones
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP) ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP) ## Check style and types
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+format: $(STAMP) ## Bring the code into shape
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+bench-mnist: $(STAMP) ## The paper's MNIST case, beside random search (hours on 2 cores)
+	$(BIN)/python -m benchmarks.mnist
+
+clean: ## Remove .venv, caches and the demo's results; other runs stay
+	rm -rf .venv build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO)
+	find hwn2n tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# All that wants a GPU, most valuable first, in slices: each call works for at most MINUTES (9 by
+# default), goes on where the last one stopped, and exits 75 while there is more to do.
+#
+#   benchmarks/gpu.sh CIFAR_IMAGES OUT [MINUTES]
+#
+# CIFAR_IMAGES: a folder or .zip of CIFAR-10 images, train/CLASS/... and test/CLASS/...
+# OUT: where results (JSON), ledgers and logs are copied after every step; commit the JSON under
+# benchmarks/results/. Runs stay in runs/benchmarks/cifar until the next call.
+# Python packages: those of pyproject.toml; PYTHON names the interpreter. Where some are missing
+# and nothing can be fetched, put their wheels into wheels/ beside this repository's README.
+set -u
+cd "$(dirname "$0")/.."
+images=${1:?a folder or .zip of CIFAR-10 images}
+out=${2:?a folder for the results}
+end=$(($(date +%s) + 60 * ${3:-9}))
+python=${PYTHON:-python3}
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+mkdir -p "$out" runs/benchmarks/cifar
+if ls wheels/*.whl >/dev/null 2>&1; then
+    site=${TMPDIR:-/tmp}/hwn2n-site
+    [ -d "$site" ] || "$python" -m pip install -q --no-index --no-deps --no-compile \
+        --target "$site" wheels/*.whl || exit 1
+    export PYTHONPATH="$PYTHONPATH:$site"
+fi
+"$python" -c 'import torch; assert torch.cuda.is_available(), "no GPU"; print(torch.__version__, torch.cuda.get_device_name())' || exit 3
+
+collect() {
+    cp -f benchmarks/results/*.json "$out"/ 2>/dev/null
+    tar -czf "$out/ledgers.tar.gz" $(find runs/benchmarks/cifar \
+        -name ledger.sqlite -o -name config.json -o -name result.json) 2>/dev/null
+}
+
+# step NAME COMMAND...: run it unless it is done; stop the whole script when time is up
+step() {
+    local name=$1 left code
+    shift
+    local done="runs/benchmarks/cifar/$name.done"
+    [ -e "$done" ] && return 0
+    left=$((end - $(date +%s)))
+    [ "$left" -lt 30 ] && { collect; exit 75; }
+    echo "== $name ($left s left)"
+    timeout --signal=INT --kill-after=20 "$left" "$@" 2>&1 | tee -a "$out/$name.log"
+    code=${PIPESTATUS[0]}
+    collect
+    case $code in
+        0) touch "$done" ;;
+        124 | 130 | 137) exit 75 ;;
+        *) echo "== $name failed with $code" ;;
+    esac
+}
+
+
+cifar=("$python" -m benchmarks.cifar --data "imagefolder:$images")
+step resnet18-1m "${cifar[@]}" --cases 1m --strategies policies
+step resnet18-free "${cifar[@]}" --cases free --strategies policies
+step baselines "${cifar[@]}" --cases 1m
+step gpu-tests "$python" -m pytest -q tests/test_hardware_latency.py tests/test_hardware_target.py
+step more-seeds "${cifar[@]}" --seeds 1 2
+collect
+echo "== all done"

@@ -1,0 +1,87 @@
+"""The application: its commands, and from whatever happens in them to an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from hwn2n import __version__
+from hwn2n.cli.check import check
+from hwn2n.cli.compress import compress
+from hwn2n.cli.failure import EXIT_INTERRUPTED, Invocation, failed
+from hwn2n.cli.profile import profile
+from hwn2n.cli.teach import teach
+
+app = typer.Typer(
+    name="hwn2n",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (teach, compress, profile, check):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hwn2n {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def hwn2n(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", help="Show the traceback of an unexpected error (or set HWN2N_DEBUG=1)."
+        ),
+    ] = False,
+) -> None:
+    """The most accurate smaller network inside a measured hardware budget.
+
+    Exit codes: 0 done; 1 budget not met; 2 bad usage or input; 3 something could not be measured;
+    4 inconclusive (check); 70 unexpected error; 130 interrupted.
+
+    \b
+    Example:
+      hwn2n teach digits-cnn --data digits -o teacher.pt
+      hwn2n compress teacher.pt --budget budgets/demo.yaml --data digits
+    """
+    if debug:
+        context.obj.debug = True
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (by default the process's own); returns the exit code."""
+    invocation = Invocation(debug=os.environ.get("HWN2N_DEBUG", "") not in ("", "0"))
+    application = typer.main.get_command(app)
+    with warnings.catch_warnings():
+        if not sys.warnoptions and not invocation.debug:
+            # Those of torch and its exporter speak to programmers, of code that is not the user's.
+            warnings.simplefilter("ignore")
+        try:
+            code = application.main(
+                args=None if arguments is None else list(arguments),
+                prog_name="hwn2n",
+                standalone_mode=False,
+                obj=invocation,
+            )
+        except Exception as error:
+            return failed(error, invocation)
+    if code == EXIT_INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+        return failed(KeyboardInterrupt(), invocation)
+    return code or 0

@@ -1,0 +1,58 @@
+"""Where the commands write: results to stdout, progress and errors to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hwn2n.run.progress import Reporter, reporter_for
+from hwn2n.run.stop import Stop
+
+_PLAIN_WIDTH = 200
+"""Columns in a file or a pipe, where nothing must wrap."""
+
+
+def show(table: Callable[[bool], Table] | None, lines: Iterable[str]) -> None:
+    """Print a result to stdout: a table, made plain where there is no terminal, and lines."""
+    console = _console(stderr=False)
+    if table is not None:
+        plain = not console.is_terminal
+        with console.capture() as captured:
+            console.print(table(plain))
+        text = captured.get()
+        # Rich fills the last column with spaces, which editors and diffs complain about.
+        lines_of_table = (line.rstrip() if plain else line for line in text.splitlines())
+        console.file.write("".join(f"{line}\n" for line in lines_of_table))
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def progress(*, quiet: bool) -> Reporter:
+    """Who shows the progress: bars or lines on stderr, nothing if `quiet`."""
+    return reporter_for(_console(stderr=True), quiet=quiet)
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _PLAIN_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout. NaN and infinity, which JSON has not, are refused."""
+    print(json.dumps(document, indent=2, allow_nan=False), flush=True)
+
+
+class AnnouncedStop(Stop):
+    """A stop that says what the first Ctrl-C does."""
+
+    def request(self) -> None:
+        super().request()
+        # os.write: a signal handler may interrupt a print, and printing again then would raise.
+        os.write(2, b"\nstopping after the current candidate or epoch; again to stop at once\n")

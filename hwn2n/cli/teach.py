@@ -1,0 +1,97 @@
+"""`hwn2n teach`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwn2n.cli import options
+from hwn2n.cli.console import print_json, progress, show
+
+
+def teach(
+    context: typer.Context,
+    arch: Annotated[
+        str,
+        typer.Argument(
+            metavar="ARCH",
+            help="conv4, digits-cnn, vgg11/13/16/19, resnet18/34 (paper) or resnet20/32/56.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the teacher.")
+    ],
+    data: options.DataName,
+    data_root: options.DataRoot = None,
+    download: options.Download = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="paper-mnist, paper-cifar, paper-resnet or fast.  [default: fast, by data set]",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", metavar="N", help="Instead of the recipe's.")
+    ] = None,
+    image_size: options.ImageSize = None,
+    validation: options.Validation = None,
+    device: Annotated[
+        str, typer.Option("--device", metavar="D", help="cpu, cuda or cuda:N.")
+    ] = "cpu",
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            min=0,
+            max=options.LARGEST_SEED,
+            help="Seed of weights and image order.",
+        ),
+    ] = 0,
+    split_seed: options.SplitSeed = None,
+    threads: options.Threads = None,
+    json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> int:
+    """Train a teacher, for those who bring none.
+
+    \b
+    Example:
+      hwn2n teach digits-cnn --data digits -o runs/digits.pt
+      hwn2n teach vgg13 --data mnist --data-root data --recipe fast --epochs 3 -o vgg13.pt
+    """
+    context.obj.json = json
+    size = options.validation_size(validation)
+
+    from hwn2n.commands.teach import teach as run
+    from hwn2n.run.tables import taught_lines
+
+    options.use_threads(threads)
+    reporter = progress(quiet=quiet)
+    try:
+        taught = run(
+            arch,
+            data=data,
+            out=out,
+            data_root=data_root,
+            download=download,
+            recipe=recipe,
+            epochs=epochs,
+            image_size=image_size,
+            validation=size,
+            device=device,
+            seed=seed,
+            split_seed=split_seed or 0,
+            reporter=reporter,
+        )
+    finally:
+        reporter.close()
+    if json:
+        print_json(taught.to_json())
+    else:
+        show(None, taught_lines(taught))
+    return 0

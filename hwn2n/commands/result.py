@@ -1,0 +1,132 @@
+"""The proof of a run: the trained student measured again, on images that nobody chose by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from hwn2n.budget.cost import Cost, cost_to_json
+from hwn2n.distil.images import ImageSet
+from hwn2n.errors import BudgetNotMetError, InputError
+from hwn2n.run.candidate import State
+from hwn2n.run.export import export_student
+from hwn2n.run.folder import RunFolder, read_json, write_json
+from hwn2n.run.provenance import versions
+from hwn2n.search.assemble import Workbench
+from hwn2n.search.finish import FINAL_TRAINING, Choice, full_cost
+from hwn2n.search.loop import SEARCH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The outcome of a run, as in its `result.json`.
+
+    `teacher` and `student`: costs (column to reading) and the accuracies on the validation and
+    the test split as fractions; the test split was used once, at the end. `rows`: the budget's
+    rows for the student (`Constraints.describe`). `candidates`: counts by state. `seconds`:
+    `search` and `final_training`, and `candidates_*` for the parts of the search that each
+    candidate goes through; of all processes that worked on the run.
+    """
+
+    folder: str
+    satisfied: bool
+    teacher: dict[str, Any]
+    student: dict[str, Any]
+    rows: list[dict[str, Any]]
+    candidates: dict[str, int]
+    seconds: dict[str, float]
+    machine: dict[str, Any]
+    versions: dict[str, str]
+
+
+def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolder) -> Result:
+    """Measure and export the trained student, test it and its teacher; write `result.json`.
+
+    This is the only place where the test split is read.
+    """
+    available = [c for c in bench.columns if c not in bench.target.available(bench.columns)]
+    cost = full_cost(
+        student,
+        bench.data.image_shape,
+        target=bench.target,
+        columns=available,
+        school=bench.school,
+    )
+    description = {
+        "classes": list(bench.data.classes),
+        "mean": list(bench.data.mean),
+        "std": list(bench.data.std),
+        "data": bench.data.name,
+    }
+    difference = export_student(folder, choice.architecture, student, description)
+    test = bench.data.test().to(bench.school.device)
+    result = Result(
+        folder=str(folder.path),
+        satisfied=bench.constraints.satisfied(cost),
+        teacher=_described(bench, bench.teacher.model, bench.teacher_cost, test),
+        student={
+            **_described(bench, student, cost, test),
+            "decision": choice.decision.to_json(),
+            "key": choice.candidate.key,
+            "stage": choice.candidate.stage,
+            "search_accuracy": choice.candidate.accuracy,
+            "export_difference": difference,
+        },
+        rows=bench.constraints.describe(cost),
+        candidates=_counts(bench),
+        seconds=_seconds(bench),
+        machine=bench.target.fingerprint(),
+        versions=versions(),
+    )
+    write_json(folder.result, vars(result))
+    return result
+
+
+def read_result(folder: RunFolder) -> Result:
+    """The result of a complete run; `InputError` if the file is damaged."""
+    try:
+        return Result(**read_json(folder.result))
+    except TypeError as error:
+        raise InputError(f"{folder.result}: must be the result of a run ({error})") from error
+
+
+def judged(result: Result) -> Result:
+    """The result of a student inside the budget; `BudgetNotMetError` names the row otherwise."""
+    if result.satisfied:
+        return result
+    broken = [row for row in result.rows if row["severity"] == "error" and not row["satisfied"]]
+    worst = min(broken, key=lambda row: row["headroom"])
+    raise BudgetNotMetError(
+        f"the trained student must meet {worst['text']}, but has {worst['value_text']}; "
+        f"it lies in {result.folder}",
+        result=result,
+    )
+
+
+def _described(bench: Workbench, model: nn.Module, cost: Cost, test: ImageSet) -> dict[str, Any]:
+    tested = bench.school.score(model, test)
+    return {
+        "cost": cost_to_json(cost),
+        "validation_accuracy": cost["accuracy"].value,
+        "test_accuracy": tested.top1,
+        "test_images": tested.n,
+    }
+
+
+def _counts(bench: Workbench) -> dict[str, int]:
+    states = [candidate.state for candidate in bench.ledger.candidates()]
+    return {state.value: states.count(state) for state in State} | {"all": len(states)}
+
+
+def _seconds(bench: Workbench) -> dict[str, float]:
+    booked = bench.ledger.seconds()
+    phases = [candidate.seconds for candidate in bench.ledger.candidates()]
+    return {
+        **{phase: booked.get(phase, 0.0) for phase in (SEARCH, FINAL_TRAINING)},
+        **{
+            f"candidates_{name}": sum(phase.get(name, 0.0) for phase in phases)
+            for name in ("plan", "measure", "build", "train")
+        },
+    }

@@ -1,0 +1,165 @@
+"""One operation's weights, cut from the teacher's: chosen filters, chosen inputs, kernel centre."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hwn2n.network.architecture import Operation
+from hwn2n.network.operators import rule
+
+NEW = -1
+"""In a list of the teacher's channels to take: one that the teacher does not have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Which of the teacher's channels a student's operation makes and reads, in order.
+
+    `None` stands for all of them as they are. `readable` counts the channels that the operation
+    reads in the teacher, where known; after a flatten each of them has several places.
+    """
+
+    made: list[int] | None
+    read: list[int] | None
+    readable: int | None
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A teacher's tensor, and which of its rows (dimension 0) and columns (1) to take."""
+
+    tensor: Tensor
+    rows: Tensor | None = None
+    columns: Tensor | None = None
+
+
+def inherited(
+    op: Operation, weights: dict[str, Tensor], kept: Kept, seed: int
+) -> dict[str, Tensor]:
+    """The state of the student's `op`, by key: the teacher's where it has any, fresh elsewhere.
+
+    Fresh values (for channels marked `NEW`, and for shapes that the teacher's cannot be cut to)
+    are torch's own initialisation from `seed`.
+    """
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in _state(op).items()}
+    state = {}
+    fresh: dict[str, Tensor] = {}
+    for key, shape in shapes.items():
+        cut = PICKERS[op.kind](op, weights[f"{op.name}.{key}"], shape, kept)
+        if not _covers(cut, shape) and not fresh:
+            fresh = fresh_state(op, seed)
+        state[f"{op.name}.{key}"] = _taken(cut, shape, fresh.get(key))
+    return state
+
+
+def fresh_state(op: Operation, seed: int) -> dict[str, Tensor]:
+    """The operation's state with torch's own initialisation; the global generator is left."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return _state(op)
+
+
+def _state(op: Operation) -> dict[str, Tensor]:
+    built = rule(op).build(op)
+    return dict(built.state_dict()) if isinstance(built, nn.Module) else {}
+
+
+def _conv2d(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
+    rows, columns = _index(kept.made), _index(kept.read)
+    if op.config["depthwise"]:
+        rows, columns = columns, None  # one filter for each channel that is read
+    elif op.config["groups"] > 1:
+        rows, columns = None, None  # frozen
+    if old.dim() == 1:
+        return _Cut(old, rows)
+    top, left = ((old.shape[2 + i] - shape[2 + i]) // 2 for i in range(2))
+    return _Cut(old[:, :, top : top + shape[2], left : left + shape[3]], rows, columns)
+
+
+def _linear(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
+    rows = _index(kept.made)
+    if old.dim() == 1 or kept.read is None or kept.readable is None:
+        return _Cut(old, rows)
+    positions = shape[1] // len(kept.read)
+    grid = _resampled(old.reshape(old.shape[0], kept.readable, -1), positions)
+    if grid.shape[2] != positions:
+        return _Cut(old)
+    return _Cut(grid.flatten(1), rows, _index(kept.read, positions))
+
+
+def _batch_norm(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
+    if old.dim() == 0 or kept.read is None or kept.readable is None:
+        return _Cut(old)
+    positions = shape[0] // len(kept.read)
+    if positions != old.shape[0] // kept.readable:
+        return _Cut(old)
+    return _Cut(old, _index(kept.read, positions))
+
+
+PICKERS: dict[str, Callable[[Operation, Tensor, torch.Size, Kept], _Cut]] = {
+    "conv2d": _conv2d,
+    "linear": _linear,
+    "batch_norm": _batch_norm,
+}
+"""How to cut the tensors of each kind of operation with weights."""
+
+
+def _index(channels: list[int] | None, positions: int = 1) -> Tensor | None:
+    """The places of channels that have `positions` consecutive places each; NEW stays NEW."""
+    if channels is None:
+        return None
+    index = torch.tensor(channels).unsqueeze(1)
+    places = index * positions + torch.arange(positions)
+    return places.where(index != NEW, NEW).flatten()
+
+
+def _cut_shape(cut: _Cut) -> list[int]:
+    shape = list(cut.tensor.shape)
+    for dim, index in enumerate((cut.rows, cut.columns)):
+        if index is not None:
+            shape[dim] = len(index)
+    return shape
+
+
+def _covers(cut: _Cut, shape: torch.Size) -> bool:
+    """Whether the cut gives every value of a tensor of that shape."""
+    new = any(index is not None and bool((index == NEW).any()) for index in (cut.rows, cut.columns))
+    return not new and _cut_shape(cut) == list(shape)
+
+
+def _taken(cut: _Cut, shape: torch.Size, fresh: Tensor | None) -> Tensor:
+    """The cut as a tensor of its own; rows and columns that are NEW come from `fresh`."""
+    if fresh is not None and _cut_shape(cut) != list(shape):
+        return fresh
+    value = cut.tensor
+    for dim, index in enumerate((cut.rows, cut.columns)):
+        if index is not None:
+            value = value.index_select(dim, index.clamp_min(0))
+    if value.data_ptr() == cut.tensor.data_ptr() or not value.is_contiguous():
+        value = value.clone(memory_format=torch.contiguous_format)
+    if fresh is not None:
+        if cut.rows is not None:
+            value[cut.rows == NEW] = fresh[cut.rows == NEW]
+        if cut.columns is not None:
+            value[:, cut.columns == NEW] = fresh[:, cut.columns == NEW]
+    return value
+
+
+def _resampled(weight: Tensor, positions: int) -> Tensor:
+    """(out, C, positions of the teacher) on the student's grid, each channel's sum unchanged.
+
+    A removed pooling layer leaves a larger image to the classifier. Square grids only; what is
+    not square is left as it is, and its reader starts fresh.
+    """
+    before, after = round(weight.shape[2] ** 0.5), round(positions**0.5)
+    if weight.shape[2] == positions or before**2 != weight.shape[2] or after**2 != positions:
+        return weight
+    grid = weight.reshape(*weight.shape[:2], before, before)
+    grid = F.interpolate(grid, size=(after, after), mode="nearest")
+    return grid.flatten(2) * (weight.shape[2] / positions)

@@ -1,0 +1,167 @@
+"""The state of a translation: operations found so far, and what stands behind each graph node."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import fx
+
+from hwn2n.errors import InputError
+from hwn2n.network.architecture import INPUT, Operation
+from hwn2n.network.operators import Shape
+from hwn2n.network.operators.opaque import encode
+
+Weights = dict[str, torch.Tensor]
+
+
+class Translation:
+    """What the rules of `aten_rules` read from and add to.
+
+    `operations` and `weights` are the result so far; `name_of` the operation behind a graph
+    node, `tensor_of` the path, value and trainability of a parameter or buffer that a node
+    stands for; `state` the model's whole state, used or not.
+    """
+
+    def __init__(self, state: Weights) -> None:
+        self.state = state
+        self.operations: dict[str, Operation] = {}
+        self.weights: Weights = {}
+        self.name_of: dict[fx.Node, str] = {}
+        self.tensor_of: dict[fx.Node, tuple[str, torch.Tensor, bool]] = {}
+        self._batch: Any = None
+        self._owner_of: dict[tuple[str, ...], str] = {}
+        # Names of the modules that hold weights, and of those around them, are theirs alone.
+        self._reserved = {INPUT, ""}
+        for path in state:
+            parts = path.split(".")[:-1]
+            self._reserved.update(".".join(parts[: i + 1]) for i in range(len(parts)))
+
+    def add_image(self, node: fx.Node) -> None:
+        """The node is the model's input, whose first dimension is the batch."""
+        self.name_of[node] = INPUT
+        image = node.meta["val"]
+        if not isinstance(image, torch.Tensor) or not image.dim():
+            raise InputError("the model's input must be one tensor of images")
+        self._batch = _expression(image.shape[0])
+
+    def read(self, node: Any) -> str:
+        """Name of the operation behind a graph node; a held tensor becomes an operation."""
+        if node in self.name_of:
+            return self.name_of[node]
+        if node not in self.tensor_of:
+            raise InputError(
+                f"the model's forward pass must not change its own tensors, but {node} does"
+            )
+        path, tensor, trainable = self.tensor_of[node]
+        config = {
+            "shape": list(tensor.shape),
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "trainable": trainable,
+        }
+        name = self.unique(f"{path.replace('.', '_')}_held")
+        self.weights[f"{name}.weight"] = tensor
+        self.operations[name] = Operation(name, "constant", (), config, tuple(tensor.shape))
+        self.name_of[node] = name
+        return name
+
+    def shape(self, node: Any) -> Shape | None:
+        """Shape of a node's tensor with -1 for the batch.
+
+        None for what is no tensor, and for tensors with the batch anywhere but in front.
+        """
+        value = node.meta.get("val") if isinstance(node, fx.Node) else None
+        if not isinstance(value, torch.Tensor):
+            return None
+        sizes = tuple(d if isinstance(d, int) else _expression(d) for d in value.shape)
+        if sizes and sizes[0] == self._batch:
+            sizes = (-1, *sizes[1:])
+        return sizes if all(isinstance(d, int) for d in sizes) else None
+
+    def unique(self, wanted: str) -> str:
+        """`wanted`, or `wanted_1` ... if an operation or a module with weights is called so."""
+        name, count = wanted, 0
+        while name in self.operations or name in self._reserved:
+            count += 1
+            name = f"{wanted}_{count}"
+        return name
+
+    def named(self, node: fx.Node, function: str) -> str:
+        """A name for an operation without weights: its module's path where it has one."""
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        path, cls = stack[-1] if stack else ("", "")
+        path = re.sub(r"@\d+", "", path)  # torch numbers the calls of a module used repeatedly
+        if path and str(cls).startswith("torch.nn.modules"):
+            return self.unique(path)
+        return self.unique(f"{path}.{function}" if path else function)
+
+    def weighted(
+        self, node: fx.Node, kind: str, config: dict[str, Any], **tensors: fx.Node | None
+    ) -> Operation | None:
+        """An operation that owns the given tensors, or None if they are not the model's own.
+
+        Tensors that an operation owns already are tied to it; None again where that one uses
+        them in another way (with another stride, say).
+        """
+        given = {key: value for key, value in tensors.items() if value is not None}
+        if any(value not in self.tensor_of for value in given.values()) or "weight" not in given:
+            return None
+        shape = self.shape(node)
+        if shape is None:
+            return None
+        paths = tuple(self.tensor_of[value][0] for value in given.values())
+        owner = self._owner_of.get(paths)
+        if owner is not None and self.operations[owner].config != config:
+            return None
+        inputs = (self.read(node.args[0]),)
+        if owner is not None:
+            name = self.unique(owner)
+            return Operation(name, kind, inputs, {**config, "tied_to": owner}, shape)
+        path = paths[0].removesuffix(".weight")
+        name = path  # the module's own, unless another use of other tensors has it already
+        if path not in self._reserved or path in self.operations:
+            name = self.unique(kind if path == "weight" else path)
+        self._owner_of[paths] = name
+        for key, value in given.items():
+            self.weights[f"{name}.{key}"] = self.tensor_of[value][1]
+        return Operation(name, kind, inputs, config, shape)
+
+
+def function(t: Translation, node: fx.Node, target: str) -> Operation:
+    """Anything else: the operator itself, with its arguments.
+
+    Raises InputError where the model calls something that is not aten's.
+    """
+    if target in _NOT_ATEN:
+        target = short = _NOT_ATEN[target]
+    elif target.startswith("aten."):
+        short = target.split(".")[1]
+    else:
+        raise InputError(f"the model must call aten operators only, but calls {target}")
+    sources = list(node.all_input_nodes)
+    inputs = tuple(t.read(source) for source in sources)
+    refs = {source: i for i, source in enumerate(sources)}
+    shapes = [t.shape(source) for source in sources]
+    config = {
+        "target": target,
+        "args": encode(list(node.args), refs),
+        "kwargs": {key: encode(value, refs) for key, value in node.kwargs.items()},
+        "input_shapes": [None if shape is None else list(shape) for shape in shapes],
+    }
+    return Operation(t.named(node, short), "function", inputs, config, t.shape(node))
+
+
+_NOT_ATEN = {
+    "<built-in function getitem>": "getitem",
+    "<built-in function add>": "size.add",
+    "<built-in function sub>": "size.sub",
+    "<built-in function mul>": "size.mul",
+    "<built-in function floordiv>": "size.floordiv",
+}
+"""Python's own functions in a graph, and what `opaque.NOT_ATEN` calls them."""
+
+
+def _expression(size: Any) -> Any:
+    """A dynamic size as an expression that can be compared without fixing it."""
+    return size.node.expr if isinstance(size, torch.SymInt) else size

@@ -1,0 +1,76 @@
+"""A candidate: one decision and everything learned about it, as a row of the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any
+
+_AS_JSON = frozenset({"actions", "decision", "cost", "terms", "seconds"})
+
+
+class State(Enum):
+    """What became of a candidate."""
+
+    TRAINED = "trained"
+    """Built, measured, trained and scored."""
+
+    REUSED = "reused"
+    """The same network as an earlier candidate, whose accuracy it shares."""
+
+    SKIPPED = "skipped"
+    """Built and measured; its reward could not depend on its accuracy, so it was not trained."""
+
+    ILLEGAL = "illegal"
+    """No network, or a degenerate one; the reason is in the row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One row. `cost` is the JSON form of a cost; `seconds` maps phases to seconds.
+
+    `terms` are the reward's terms (`search.reward.RewardTerms`); `same_as` is the id of the
+    candidate whose training a reused one shares.
+    """
+
+    stage: str
+    iteration: int
+    rollout: int
+    state: State
+    key: str | None
+    actions: tuple[int, ...]
+    decision: dict[str, Any]
+    cost: dict[str, Any]
+    accuracy: float | None
+    reward: float
+    terms: dict[str, Any]
+    satisfied: bool
+    reason: str | None = None
+    same_as: int | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    id: int | None = None
+
+    def comparable(self) -> dict[str, Any]:
+        """The row without what two runs of the same search may differ in: the clock."""
+        row = dict(vars(self))
+        row.pop("seconds")
+        row["state"] = self.state.value
+        return row
+
+    def to_row(self) -> list[Any]:
+        """The fields in their order, as SQLite takes them."""
+        row = {**vars(self), "state": self.state.value, "satisfied": int(self.satisfied)}
+        row |= {name: json.dumps(row[name]) for name in _AS_JSON}
+        return [row[entry.name] for entry in fields(self)]
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Candidate:
+        """The inverse of `to_row`; ValueError or TypeError for a damaged row."""
+        values = dict(zip((entry.name for entry in fields(cls)), row, strict=True))
+        values |= {name: json.loads(values[name]) for name in _AS_JSON}
+        values["actions"] = tuple(values["actions"])
+        values["state"] = State(values["state"])
+        values["satisfied"] = bool(values["satisfied"])
+        return cls(**values)

@@ -1,0 +1,195 @@
+"""The tables that people read at the end of a command, built from its result."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from hwn2n.budget.columns import COLUMNS
+from hwn2n.budget.cost import Reading, cost_from_json
+from hwn2n.budget.units import format_quantity
+
+if TYPE_CHECKING:
+    from hwn2n.commands.check import Check
+    from hwn2n.commands.compress import Result
+    from hwn2n.commands.profile import Profile
+    from hwn2n.commands.teach import Taught
+
+_STYLES = {
+    "yes": "green",
+    "pass": "green",
+    "no": "bold red",
+    "violated": "bold red",
+    "inconclusive": "yellow",
+    "unavailable": "yellow",
+}
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, plain: bool) -> Table:
+    """Columns of text, numbers to the right; `plain` without rules, for files and pipes."""
+    table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=not plain)
+    for index, heading in enumerate(headings):
+        left = index == 0 or heading in ("known", "reason", "verdict", "inside?")
+        table.add_column(heading, justify="left" if left else "right")
+    for row in rows:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    return table
+
+
+def result_table(result: Result, *, plain: bool) -> Table:
+    """Teacher, student and budget, metric by metric, then the rows that combine metrics."""
+    teacher = cost_from_json(result.teacher["cost"])
+    student = cost_from_json(result.student["cost"])
+    limits: dict[str | None, list[dict[str, Any]]] = {}
+    for row in result.rows:
+        limits.setdefault(row["column"], []).append(row)
+    lines: list[tuple[str, ...]] = []
+    for name in COLUMNS:
+        if name not in student and name not in teacher:
+            continue
+        shown = "validation accuracy" if name == "accuracy" else name.replace("_", " ")
+        values = (_text(name, teacher.get(name)), _text(name, student.get(name)))
+        rows = limits.get(name, [])
+        first = rows[0] if rows else None
+        lines.append((shown, *values, _share(teacher, student, name), *_limit(first)))
+        lines += [("", "", "", "", *_limit(row)) for row in rows[1:]]
+        if name == "accuracy":
+            tested = (result.teacher["test_accuracy"], result.student["test_accuracy"])
+            texts = [format_quantity(value, "accuracy") for value in tested]
+            lines.append(("test accuracy", *texts, "", *_limit(None)))
+    for row in limits.get(None, []):
+        lines.append((row["id"], "", row["value_text"], "", *_limit(row)))
+    headings = ("metric", "teacher", "student", "of teacher", "limit", "headroom", "inside?")
+    return _table(headings, lines, plain=plain)
+
+
+def _text(name: str, reading: Reading | None) -> str:
+    return "unavailable" if reading is None else _number(reading.value, name)
+
+
+def _number(value: float, name: str | None) -> str:
+    """A quantity with its unit; counts below ten million with all their digits."""
+    if name is not None and COLUMNS[name].countable and not COLUMNS[name].unit and value < 1e7:
+        return f"{value:,.1f}".removesuffix(".0")
+    return format_quantity(value, name)
+
+
+def _share(teacher: dict[str, Reading], student: dict[str, Reading], name: str) -> str:
+    if COLUMNS[name].unit == "fraction" or name not in teacher or name not in student:
+        return ""
+    whole = teacher[name].value
+    return f"{student[name].value / whole:.1%}" if whole else ""
+
+
+def _limit(row: dict[str, Any] | None) -> tuple[str, str, str]:
+    """Limit, headroom and verdict of a row of `Constraints.describe`; empty without a limit."""
+    if row is None:
+        return "", "", ""
+    sign = ">=" if row["sense"] == "min" else "<="
+    headroom = "" if row["headroom"] is None else f"{row['headroom']:+.1%}"
+    verdict = {True: "yes", False: "no", None: "unavailable"}[row["satisfied"]]
+    if row["severity"] == "warn":
+        verdict += " (warning only)"
+    return f"{sign} {_number(row['limit'], row['column'])}", headroom, verdict
+
+
+def result_lines(result: Result) -> list[str]:
+    """What stands below the table: verdict, candidates, seconds, files."""
+    if not result.rows:
+        verdict = "no budget was given: the search was unconstrained"
+    else:
+        verdict = f"the student is {'inside' if result.satisfied else 'OUTSIDE'} the budget"
+    states = {name: n for name, n in result.candidates.items() if name != "all" and n}
+    shown = ", ".join(f"{n} {name}" for name, n in states.items())
+    seconds = result.seconds
+    total = seconds["search"] + seconds["final_training"]
+    return [
+        "",
+        f"{verdict}; accuracies on {result.student['test_images']:,} test images, used once",
+        f"candidates: {result.candidates['all']} ({shown})",
+        f"seconds: {total:.1f} (search {seconds['search']:.1f}, "
+        f"final training {seconds['final_training']:.1f})",
+        f"results: {Path(result.folder)} (student.pt2, student.safetensors, architecture.json, "
+        "result.json, ledger.sqlite)",
+    ]
+
+
+def profile_table(profile: Profile, *, plain: bool) -> Table:
+    """One line for each column that was asked for."""
+    lines: list[tuple[str, ...]] = []
+    for name in COLUMNS:
+        if (reading := profile.cost.get(name)) is not None:
+            interval = ""
+            if reading.low is not None and reading.high is not None:
+                low, high = (format_quantity(v, name) for v in (reading.low, reading.high))
+                interval = f"[{low}, {high}]"
+            value = _number(reading.value, name)
+            lines.append((name, value, interval, reading.how, ""))
+        elif name in profile.unavailable:
+            lines.append((name, "-", "", "unavailable", profile.unavailable[name]))
+    return _table(("metric", "value", "95 % interval", "known", "reason"), lines, plain=plain)
+
+
+def profile_lines(profile: Profile, written: Path | None = None) -> list[str]:
+    """What was measured, where and with what."""
+    shape = "x".join(str(size) for size in profile.input_shape)
+    machine = profile.machine
+    lines = ["", f"{profile.model} on images of {shape}, target {profile.target}"]
+    parts = [str(machine[key]) for key in ("cpu", "os") if machine.get(key)]
+    if machine.get("usable_threads"):
+        parts.insert(1, f"{machine['usable_threads']} threads")
+    parts += [f"GPU {name}" for name in machine.get("gpu") or ()]
+    if machine.get("torch"):
+        parts.append(f"torch {machine['torch']}")
+    lines.append("machine: " + ", ".join(parts))
+    if written is not None:
+        lines.append(f"written to {written}")
+    return lines
+
+
+def check_table(check: Check, *, plain: bool) -> Table:
+    """One line for each row of the budget."""
+    lines = []
+    for row in check.rows:
+        headroom = "-" if row.headroom is None else f"{row.headroom:+.1%}"
+        known = row.how or row.reason or ""
+        verdict = row.verdict.value + (" (warning only)" if row.severity == "warn" else "")
+        lines.append((row.id, row.value_text, row.limit_text, headroom, verdict, known))
+    headings = ("row", "value", "limit", "headroom", "verdict", "known")
+    return _table(headings, lines, plain=plain)
+
+
+_VERDICTS = {
+    0: "inside the budget",
+    1: "OUTSIDE the budget",
+    3: "not judged in full: a row could not be measured",
+    4: "inconclusive: a limit lies in the interval of a measured value",
+}
+
+
+def check_lines(check: Check) -> list[str]:
+    """The verdict, and the rows that made it."""
+    decisive = {1: "violated", 3: "unavailable", 4: "inconclusive"}.get(check.exit_code)
+    rows = [row for row in check.rows if row.verdict.value == decisive and row.severity == "error"]
+    return [
+        "",
+        f"{check.model}: {_VERDICTS[check.exit_code]} {check.budget!r} on target {check.target}",
+        *(f"  {row.verdict.value}: {row.text}" for row in rows),
+    ]
+
+
+def taught_lines(taught: Taught) -> list[str]:
+    """The teacher, and what to do with it."""
+    path = shlex.quote(str(taught.path))
+    return [
+        f"teacher {taught.arch} of {taught.params:,} parameters on {taught.data}: "
+        f"validation {taught.validation_accuracy:.2%}, test {taught.test_accuracy:.2%} "
+        f"({taught.test_images:,} images), {taught.epochs} epochs in {taught.seconds:.1f} s",
+        f"compress it: hwn2n compress {path} --budget FILE --data {shlex.quote(taught.data)}",
+    ]

@@ -1,0 +1,155 @@
+"""A compression of seconds: 8x8 images of three classes, a small teacher, a target without a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hwn2n.budget.cost import Cost, Reading
+from hwn2n.distil.datasets import Data
+from hwn2n.distil.images import ImageSet
+from hwn2n.distil.losses import CrossEntropy
+from hwn2n.distil.recipes import TrainSettings
+from hwn2n.distil.train import train
+from hwn2n.hardware.counts import count
+from hwn2n.hardware.target import Target
+from hwn2n.network.files import Teacher
+from hwn2n.search.settings import Settings, build_settings
+
+SHAPE = (1, 8, 8)
+CLASSES = ("left", "right", "cross")
+
+SHORT: dict[str, Any] = {
+    "removal": {"updates": 2, "rollouts": 2, "prior": 0.5},
+    "shrinkage": {"updates": 2, "rollouts": 2, "prior": 0.0},
+    "recalibrate_images": 60,
+    "train": {"epochs": 1, "batch_size": 32, "max_images": 64, "precision": "fp32"},
+    "final": {"epochs": 3, "batch_size": 32, "precision": "fp32"},
+}
+"""A search of nine candidates and three epochs of final training, over either recipe."""
+
+BUDGET = """
+apiVersion: hwn2n/v1
+name: small
+constraints:
+  - {metric: params, max: 40%}
+  - {metric: latency, stat: p50, max: 90%}
+"""
+
+
+def settings(recipe: str = "fast", **changes: Any) -> Settings:
+    """A short search; `changes` with `__` for the dots of nested settings."""
+    return build_settings(build_settings(recipe, SHORT), dotted(changes))
+
+
+def dotted(changes: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("__", "."): value for name, value in changes.items()}
+
+
+class SmallNet(nn.Module):
+    """Three convolutions and a classifier: 1,139 parameters."""
+
+    def __init__(self, channels: int = 1, classes: int = 3) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 8, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 8, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.conv3 = nn.Conv2d(8, 6, 3, padding=1)
+        self.drop = nn.Dropout(0.1)
+        self.classifier = nn.Linear(6, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.bn1(self.conv1(x)))
+        x = self.pool(torch.relu(self.conv2(x)))
+        x = torch.relu(self.conv3(x)).mean((2, 3))
+        logits: Tensor = self.classifier(self.drop(x))
+        return logits
+
+
+def images(n: int, seed: int) -> ImageSet:
+    """Noise with a bright diagonal, the other one, or both."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 3
+    pixels = torch.randint(0, 120, (n, *SHAPE), generator=generator)
+    diagonal = torch.eye(8, dtype=torch.bool)
+    for label, mask in enumerate((diagonal, diagonal.flip(1), diagonal | diagonal.flip(1))):
+        pixels[(labels == label)[:, None, None, None] & mask] += 100
+    return ImageSet(pixels.to(torch.uint8), labels, 3)
+
+
+def small_data(**changes: Any) -> Data:
+    train_images = images(150, seed=1)
+    mean, std = train_images.mean_and_std()
+    values: dict[str, Any] = {
+        "name": "diagonals",
+        "train": train_images,
+        "validation": images(60, seed=2),
+        "classes": CLASSES,
+        "mean": mean,
+        "std": std,
+        "augment": "crop",
+        "load_test": lambda: images(90, seed=3),
+    }
+    return Data(**{**values, **changes})
+
+
+@cache
+def _taught() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        model = SmallNet()
+    data = small_data()
+    how = TrainSettings(epochs=8, batch_size=16, lr=0.1, momentum=0.9, precision="fp32")
+    train(model, data.train, CrossEntropy(), how, mean=data.mean, std=data.std, seed=0)
+    return model
+
+
+def small_teacher(**changes: Any) -> Teacher:
+    """A teacher that knows its classes; trained once in a process."""
+    values: dict[str, Any] = {
+        "model": _taught(),
+        "source": "small teacher",
+        "classes": CLASSES,
+        "input_shape": SHAPE,
+    }
+    return Teacher(**{**values, **changes})
+
+
+class CalmTarget(Target):
+    """Latency is a function of the architecture, so that two searches measure the same."""
+
+    name = "calm"
+
+    def __init__(self) -> None:
+        self.measured = 0
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"device": "calm"}
+
+    def available(self, columns: Iterable[str]) -> dict[str, str]:
+        return {c: "it has no sensor" for c in columns if c in ("power_avg", "energy")}
+
+    def measure(
+        self, model: nn.Module, input_shape: tuple[int, ...], columns: Iterable[str]
+    ) -> Cost:
+        self.measured += 1
+        counts = count(model, torch.zeros(1, *input_shape))
+        weights = sum(1 for _ in model.parameters())
+        known = {
+            "params": Reading(counts.params, "exact"),
+            "flops": Reading(counts.flops, "exact"),
+            "weight_bytes": Reading(counts.weight_bytes, "exact"),
+            "latency_p50": Reading(1e-6 * weights + 1e-9 * counts.flops, "measured"),
+        }
+        return {name: known[name] for name in columns if name in known}
+
+
+def files(folder: Path) -> set[str]:
+    """Names of all that lies in a folder."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}

@@ -1,0 +1,209 @@
+"""Inherited weights against slicing by hand."""
+
+import pytest
+import torch
+from networks import Mixed, Plain, Wrap, captured_teacher, images, planner_of, seeded
+from torch import nn
+
+from hwn2n.network.capture import capture
+from hwn2n.network.decision import NOTHING, Decision
+from hwn2n.network.inherit import Inheritance, fresh_weights
+from hwn2n.network.module import instantiate_with
+from hwn2n.network.planner import Planner
+
+SHAPE = (3, 8, 8)
+
+
+def inherit(make, decision, shape=SHAPE, seed=0):
+    captured = capture(seeded(make), shape)
+    planner = Planner(captured.architecture)
+    plan = planner.plan(decision)
+    return captured.weights, Inheritance(captured, planner).weights(plan, decision, seed=seed), plan
+
+
+def strongest(count, *filters):
+    """By hand: the channels with the largest sum of L1 norms, each layer's divided by its mean."""
+    norms = [f.double().flatten(1).abs().sum(1) for f in filters]
+    score = sum(n / n.mean() for n in norms)
+    return torch.argsort(score, descending=True)[:count].sort().values
+
+
+def test_width_decisions_on_an_uncoupled_network_slice():
+    decision = Decision(widths={"conv1": 5, "conv2": 4, "fc1": 11})
+    old, new, plan = inherit(Plain, decision)
+    one = strongest(5, old["conv1.weight"])
+    two = strongest(4, old["conv2.weight"])
+    three = strongest(11, old["fc1.weight"])
+    wanted = {
+        "conv1.weight": old["conv1.weight"][one],
+        "conv1.bias": old["conv1.bias"][one],
+        **{
+            f"bn1.{k}": old[f"bn1.{k}"][one]
+            for k in ("weight", "bias", "running_mean", "running_var")
+        },
+        "bn1.num_batches_tracked": torch.tensor(7),
+        "conv2.weight": old["conv2.weight"][two][:, one],
+        **{
+            f"bn2.{k}": old[f"bn2.{k}"][two]
+            for k in ("weight", "bias", "running_mean", "running_var")
+        },
+        "bn2.num_batches_tracked": torch.tensor(7),
+        # 12 channels of 4x4 positions each, channel after channel
+        "fc1.weight": old["fc1.weight"].view(20, 12, 16)[three][:, two].reshape(11, 64),
+        "fc1.bias": old["fc1.bias"][three],
+        "fc2.weight": old["fc2.weight"][:, three],
+        "fc2.bias": old["fc2.bias"],
+    }
+    assert new.keys() == wanted.keys()
+    for key, value in wanted.items():
+        assert torch.equal(new[key], value), key
+    assert instantiate_with(plan, new)(images(SHAPE)).shape == (2, 5)
+
+
+def test_pruning_dead_channels_changes_nothing():
+    model = seeded(Plain)
+    with torch.no_grad():
+        for layer, norm in ((model.conv1, model.bn1), (model.conv2, model.bn2)):
+            layer.weight[::2] = 0
+            for key in ("weight", "bias"):
+                getattr(norm, key)[::2] = 0
+    captured = capture(model, SHAPE)
+    planner = Planner(captured.architecture)
+    decision = Decision(widths={"conv1": 4, "conv2": 6})
+    plan = planner.plan(decision)
+    student = instantiate_with(plan, Inheritance(captured, planner).weights(plan, decision, seed=0))
+    with torch.no_grad():
+        torch.testing.assert_close(student(images(SHAPE)), model(images(SHAPE)))
+
+
+def test_kernels_are_cropped_around_the_centre():
+    old, new, plan = inherit(Plain, Decision(kernels={"conv1": (3, 1), "conv2": (1, 1)}))
+    assert torch.equal(new["conv1.weight"], old["conv1.weight"][:, :, 1:4, 2:3])
+    assert torch.equal(new["conv2.weight"], old["conv2.weight"][:, :, 1:2, 1:2])
+    assert plan.by_name()["conv1"].config["padding"] == [1, 0]
+    assert new["conv1.weight"].is_contiguous()
+
+
+def test_coupled_producers_keep_the_same_channels():
+    decision = Decision(widths={"stem": 5, "left": 2, "right": 3})
+    old, new, _ = inherit(Mixed, decision)
+    stream = strongest(5, old["stem.weight"], old["back.weight"])
+    left, right = strongest(2, old["left.weight"]), strongest(3, old["right.weight"])
+    assert torch.equal(new["stem.weight"], old["stem.weight"][stream])
+    assert torch.equal(new["depthwise.weight"], old["depthwise.weight"][stream])
+    assert torch.equal(new["depthwise.bias"], old["depthwise.bias"][stream])
+    assert torch.equal(new["norm.running_var"], old["norm.running_var"][stream])
+    assert torch.equal(new["back.weight"], old["back.weight"][stream][:, stream])
+    assert torch.equal(new["right.weight"], old["right.weight"][right][:, stream])
+    both = torch.cat([left, 6 + right])  # a concatenation: the second follows the six of the first
+    assert torch.equal(
+        new["hidden.weight"], old["hidden.weight"].view(12, 16, 16)[:, both].flatten(1)
+    )
+
+
+def test_a_norm_behind_a_flatten_has_many_places_for_each_channel():
+    def make():
+        return nn.Sequential(
+            nn.Conv2d(3, 6, 3),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.BatchNorm1d(6 * 9),
+            nn.Linear(6 * 9, 5),
+        )
+
+    old, new, _ = inherit(make, NOTHING)
+    assert all(torch.equal(new[key], old[key]) for key in old)
+    old, new, plan = inherit(make, Decision(widths={"0": 2}))
+    kept = strongest(2, old["0.weight"])
+    assert torch.equal(new["3.running_mean"], old["3.running_mean"].view(6, 9)[kept].flatten())
+    assert torch.equal(new["4.weight"], old["4.weight"].view(5, 6, 9)[:, kept].flatten(1))
+    assert instantiate_with(plan, new)(images(SHAPE)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("make", [Plain, Mixed])
+def test_full_width_is_the_teacher(make):
+    captured = capture(seeded(make), SHAPE)
+    planner = Planner(captured.architecture)
+    decision = Decision(widths={name: g.width for name, g in planner.channels.groups.items()})
+    new = Inheritance(captured, planner).weights(planner.plan(decision), decision, seed=0)
+    assert new.keys() == captured.weights.keys()
+    for key, value in captured.weights.items():
+        assert torch.equal(new[key], value)
+        assert new[key].data_ptr() != value.data_ptr()
+
+
+def test_a_bypass_brings_new_channels_that_start_fresh():
+    # without conv2 (12 channels), fc1 reads the 8 of conv1; conv2's ranking says whose columns
+    decision = Decision(removed=frozenset({"conv2", "bn2"}))
+    old, new, _ = inherit(Plain, decision)
+    kept = strongest(8, old["conv2.weight"])
+    assert torch.equal(new["fc1.weight"], old["fc1.weight"].view(20, 12, 16)[:, kept].flatten(1))
+    # without the first convolution the second reads 3 channels of the image instead of 8
+    old, new, _ = inherit(Plain, Decision(removed=frozenset({"conv1", "bn1"})))
+    kept = strongest(3, old["conv1.weight"])
+    assert torch.equal(new["conv2.weight"], old["conv2.weight"][:, kept])
+
+    def grows():
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3),
+            nn.Conv2d(8, 2, 3),
+            nn.Conv2d(2, 5, 4),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+
+    first = inherit(grows, Decision(removed=frozenset({"1"})), (3, 8, 8), seed=4)
+    again = inherit(grows, Decision(removed=frozenset({"1"})), (3, 8, 8), seed=4)
+    other = inherit(grows, Decision(removed=frozenset({"1"})), (3, 8, 8), seed=5)
+    old, new, _ = first
+    assert torch.equal(new["2.weight"][:, :2], old["2.weight"])
+    assert torch.equal(new["2.weight"], again[1]["2.weight"])
+    assert torch.equal(new["2.weight"][:, :2], other[1]["2.weight"][:, :2])
+    assert not torch.equal(new["2.weight"][:, 2:], other[1]["2.weight"][:, 2:])
+    assert new["2.weight"][:, 2:].abs().max() <= (8 * 16) ** -0.5  # torch's own initialisation
+
+
+def test_a_removed_pool_leaves_a_finer_grid_with_the_same_sums():
+    old, new, _ = inherit(Plain, Decision(removed=frozenset({"pool"})))
+    coarse, fine = old["fc1.weight"].view(20, 12, 4, 4), new["fc1.weight"].view(20, 12, 8, 8)
+    torch.testing.assert_close(fine[:, :, ::2, ::2], coarse / 4)
+    torch.testing.assert_close(fine.sum((2, 3)), coarse.sum((2, 3)))
+
+
+def test_residual_groups_of_a_resnet_agree():
+    captured = captured_teacher("resnet20", 8)
+    planner = planner_of("resnet20", 8)
+    inheritance = Inheritance(captured, planner)
+    decision = Decision(widths={"conv": 7})
+    new = inheritance.weights(planner.plan(decision), decision, seed=0)
+    producers = planner.channels.groups["conv"].producers
+    kept = strongest(7, *(captured.weights[f"{name}.weight"] for name in producers))
+    assert inheritance.keep("conv", 7) == kept.tolist()
+    for name in producers[1:]:
+        assert torch.equal(new[f"{name}.weight"], captured.weights[f"{name}.weight"][kept])
+
+
+def test_held_and_tied_tensors_are_inherited():
+    def forward(m, x):
+        return m.head((m.again(m.again(m.conv(x))) * m.scale).mean([2, 3]))
+
+    old, new, plan = inherit(lambda: Wrap(forward), NOTHING)
+    assert new.keys() == old.keys()
+    assert all(torch.equal(new[key], old[key]) for key in old)
+    new["scale_held.weight"].zero_()
+    assert old["scale_held.weight"].any()
+    assert instantiate_with(plan, new).state_dict().keys() == old.keys()
+
+
+def test_neither_way_touches_the_global_generator():
+    captured = capture(seeded(Plain), SHAPE)
+    planner = Planner(captured.architecture)
+    decision = Decision(removed=frozenset({"conv1", "bn1"}))
+    plan = planner.plan(decision)
+    before = torch.get_rng_state()
+    inherited = Inheritance(captured, planner).weights(plan, decision, seed=3)
+    first, second = fresh_weights(plan, seed=3), fresh_weights(plan, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert inherited.keys() == first.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not torch.equal(first["fc1.weight"], fresh_weights(plan, seed=4)["fc1.weight"])

@@ -1,0 +1,114 @@
+"""Projection onto what can be counted: the largest factor, against trying all of them."""
+
+from fractions import Fraction
+
+import pytest
+from networks import Mixed, Plain, planner_of, seeded
+
+from hwn2n.budget.load import load_budget
+from hwn2n.budget.matrix import Constraints
+from hwn2n.network.architecture import IllegalArchitectureError
+from hwn2n.network.capture import capture
+from hwn2n.network.decision import NOTHING, Decision
+from hwn2n.network.planner import Planner, count
+from hwn2n.search.projection import counted_cost, project
+
+
+def limits(*rows):
+    return load_budget({"apiVersion": "hwn2n/v1", "name": "t", "constraints": list(rows)}).resolve(
+        {}
+    )
+
+
+def at_most(column, limit):
+    return {"metric": column, "max": limit}
+
+
+def planner(make):
+    return Planner(capture(seeded(make), (3, 8, 8)).architecture)
+
+
+def params(teacher, decision):
+    return count(teacher.plan(decision)).params
+
+
+def every_factor(teacher, decision):
+    """All projections there can be: one for each factor at which a group gains a channel."""
+    _, channels = teacher.left(decision.removed)
+    free = {
+        name: decision.widths.get(name, group.width)
+        for name, group in channels.groups.items()
+        if not group.frozen
+    }
+    factors = {Fraction(n, w) for w in free.values() for n in range(1, w + 1)} | {Fraction(0)}
+    for factor in sorted(factors, reverse=True):
+        widths = {name: max(1, int(width * factor)) for name, width in free.items()}
+        yield Decision(decision.removed, widths, decision.kernels)
+
+
+@pytest.mark.parametrize("make", [Plain, Mixed])
+@pytest.mark.parametrize(
+    "decision",
+    [
+        NOTHING,
+        Decision(widths={"fc1": 7, "conv2": 11}),
+        Decision(kernels={"conv1": (3, 3)}),
+    ],
+)
+def test_the_largest_factor_is_found(make, decision):
+    if make is Mixed:
+        decision = Decision(widths={"stem": 7} if decision.widths else {})
+    teacher = planner(make)
+    projections = list(every_factor(teacher, decision))
+    smallest, largest = params(teacher, projections[-1]), params(teacher, decision)
+    for limit in [*range(smallest, largest, (largest - smallest) // 25), largest - 1]:
+        wanted = next(d for d in projections if params(teacher, d) <= limit)
+        found = project(teacher, decision, limits(at_most("params", limit)))
+        assert params(teacher, found) <= limit
+        assert found == wanted
+
+
+def test_several_rows_and_the_teachers_of_the_paper():
+    teacher = planner_of("resnet20", 8)
+    rows = limits(at_most("params", 50_000), at_most("flops", "1M"))
+    found = project(teacher, NOTHING, rows)
+    assert rows.satisfied(counted_cost(teacher.plan(found)))
+    for factor in every_factor(teacher, NOTHING):
+        if rows.satisfied(counted_cost(teacher.plan(factor))):
+            assert found == factor
+            break
+
+
+def test_what_is_inside_stays_as_it_is():
+    teacher = planner(Plain)
+    decision = Decision(widths={"conv1": 2})
+    assert project(teacher, decision, limits(at_most("params", "1M"))) is decision
+    whole = params(teacher, NOTHING)
+    assert project(teacher, NOTHING, limits(at_most("params", whole))) is NOTHING
+    assert project(teacher, NOTHING, Constraints(rows=())) is NOTHING
+
+
+def test_lower_limits_are_not_projected():
+    teacher = planner(Plain)
+    row = {"metric": "params", "min": 100_000_000}
+    assert project(teacher, NOTHING, limits(row)) is NOTHING
+    both = limits(row, at_most("params", 1000))
+    assert params(teacher, project(teacher, NOTHING, both)) <= 1000
+
+
+def test_what_no_width_can_meet_names_the_row():
+    teacher = planner(Plain)
+    budget = limits(at_most("flops", "1G"), at_most("params", 10))
+    with pytest.raises(IllegalArchitectureError, match=r"even with one channel.*params") as caught:
+        project(teacher, NOTHING, budget)
+    assert "\n" not in str(caught.value)
+    assert budget.rows[1].source in str(caught.value)
+
+
+def test_an_illegal_decision_stays_illegal():
+    with pytest.raises(IllegalArchitectureError, match="makes the logits"):
+        project(
+            planner(Plain),
+            Decision(removed=frozenset({"fc2"})),
+            limits(at_most("params", 1000)),
+        )
