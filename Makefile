@@ -3,10 +3,12 @@
 #   make demo VENV=~/envs/n2n              another environment than .venv
 #   make test PYTHON=python3.12            another interpreter to create it with
 #   make test INSTALL="-e . --no-deps"     other arguments for pip install
+#   make bench-mnist DATA_ROOT=~/data      the folder that has MNIST/raw
 
 PYTHON  ?= python3
 VENV    ?= .venv
 INSTALL ?= -e '.[dev]'
+DATA_ROOT ?= data
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.hwn2n-installed
@@ -52,7 +54,7 @@ format: $(STAMP) ## Bring the code into shape
 	$(BIN)/python -m ruff format .
 
 bench-mnist: $(STAMP) ## The paper's MNIST case, beside random search (hours on 2 cores)
-	$(BIN)/python -m benchmarks.mnist
+	$(BIN)/python -m benchmarks.mnist --data-root $(DATA_ROOT)
 
 clean: ## Remove .venv, caches and the demo's results; other runs stay
 	rm -rf .venv build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO)

@@ -40,7 +40,7 @@ step() {
     left=$((end - $(date +%s)))
     [ "$left" -lt 30 ] && { collect; exit 75; }
     echo "== $name ($left s left)"
-    timeout --signal=INT --kill-after=20 "$left" "$@" 2>&1 | tee -a "$out/$name.log"
+    timeout --signal=INT --kill-after=20 "$left" "$@" 2>&1 | tee -a "$out/log.txt"
     code=${PIPESTATUS[0]}
     collect
     case $code in

@@ -53,7 +53,7 @@ def main() -> None:
         data="mnist",
         data_root=options.data_root,
         budget=BUDGET,
-        overrides={"final.epochs": 12},
+        overrides={"final.epochs": 8},
     )
     if not options.only_publish:
         run_all(experiment, options.strategies, options.seeds, options.runs)

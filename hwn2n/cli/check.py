@@ -58,8 +58,8 @@ def check(
     context.obj.json = json
     shape = options.image_shape(input_shape)
 
+    from hwn2n.cli.tables import check_lines, check_table
     from hwn2n.commands.check import check as run
-    from hwn2n.run.tables import check_lines, check_table
 
     found = run(
         model,

@@ -175,6 +175,6 @@ def _check_alone(context: typer.Context) -> None:
 
 
 def _print(result: Result) -> None:
-    from hwn2n.run.tables import result_lines, result_table
+    from hwn2n.cli.tables import result_lines, result_table
 
     show(lambda plain: result_table(result, plain=plain), result_lines(result))

@@ -56,8 +56,8 @@ def profile(
     context.obj.json = json
     shape = options.image_shape(input_shape)
 
+    from hwn2n.cli.tables import profile_lines, profile_table
     from hwn2n.commands.profile import profile as run
-    from hwn2n.run.tables import profile_lines, profile_table
 
     names = None if columns is None else [name.strip() for name in columns.split(",")]
     found = run(

@@ -67,8 +67,8 @@ def teach(
     context.obj.json = json
     size = options.validation_size(validation)
 
+    from hwn2n.cli.tables import taught_lines
     from hwn2n.commands.teach import teach as run
-    from hwn2n.run.tables import taught_lines
 
     options.use_threads(threads)
     reporter = progress(quiet=quiet)

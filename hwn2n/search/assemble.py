@@ -20,6 +20,7 @@ from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.evaluate import Evaluator, countable_rows
 from hwn2n.search.finish import full_cost
+from hwn2n.search.projection import counted_cost
 from hwn2n.search.reach import check_reachable
 from hwn2n.search.school import School
 from hwn2n.search.settings import Settings
@@ -80,6 +81,7 @@ def assemble(
     )
     columns = tuple(dict.fromkeys([*budget.columns, *budget.warning_columns, *SHOWN_COLUMNS]))
     teacher_cost = _teacher_cost(teacher, data, target, columns, school, folder)
+    _check_counts(budget, planner, teacher_cost)
     constraints = budget.resolve(teacher_cost)
     check_reachable(planner, settings, countable_rows(constraints, planner))
     ledger = Ledger(folder.ledger)
@@ -133,6 +135,21 @@ def _check_shape(teacher: Teacher, budget: Budget, data: Data) -> None:
             f"{budget.file or budget.name}: input must be that of the data, "
             f"{list(data.image_shape)} (channels, height, width), but is {list(budget.input[1:])}"
         )
+
+
+def _check_counts(budget: Budget, planner: Planner, teacher_cost: Cost) -> None:
+    """A budget on FLOPs steers by the planner's count, so that must be fvcore's on the teacher.
+
+    It is not where the teacher has operators whose work only fvcore knows, such as attention.
+    """
+    planned = counted_cost(planner.teacher)
+    for name in ("params", "flops"):
+        if name in budget.columns and planned[name].value != teacher_cost[name].value:
+            raise MeasurementError(
+                f"the budget needs {name}, of which hwn2n's own operators must account for all of "
+                f"the teacher's {teacher_cost[name].value:,.0f}, but they do for "
+                f"{planned[name].value:,.0f}"
+            )
 
 
 def _check_classes(teacher: Teacher, captured: Captured, data: Data) -> None:

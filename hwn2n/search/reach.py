@@ -28,18 +28,19 @@ def smallest_student(
     """The smallest student that a greedy walk over the search's own decisions finds, and its cost.
 
     Everything is shrunk as far as the settings allow, then layers are removed one by one as long
-    as the worst row of `countable` falls, until it is met or nothing helps. Without such rows the
-    teacher's own cost is returned.
+    as the worst row of `countable` falls, until it is met or nothing helps. Without such rows it
+    stops before any removal.
     """
     removed: frozenset[str] = frozenset()
     best = _shrunk(planner, settings, removed)
     if not countable.rows:
         return best, counted_cost(planner.plan(best))
     cost = counted_cost(planner.plan(best))
+    layers = find_layers(planner, settings.granularity)
     improved = settings.removal.updates > 0
     while improved and not countable.satisfied(cost):
         improved = False
-        for layer in find_layers(planner, settings.granularity):
+        for layer in layers:
             if not layer.removable or removed.issuperset(layer.operations):
                 continue
             try:

@@ -210,9 +210,9 @@ class Learner(ABC):
 class Reinforce(Learner):
     """Policy gradient with the baseline of `ReinforceSettings.advantage`.
 
-    L = -1/B sum_i (R_i - b_i) / scale log p(a_i) - entropy_weight * mean entropy. The very first update
-    has no earlier rewards: its baseline is its own mean reward. Starting from 0 would push up
-    whatever was sampled first, because nearly all rewards have the same sign.
+    L = -1/B sum_i (R_i - b_i) / scale log p(a_i) - entropy_weight * mean entropy. The very
+    first update has no earlier rewards: its baseline is its own mean reward. Starting from 0 would
+    push up whatever was sampled first, because nearly all rewards have the same sign.
     """
 
     name = "reinforce"

@@ -59,16 +59,6 @@ class School:
     def train_briefly(self, student: nn.Module, *, seed: int) -> Accuracy:
         """Search training (section 3.4: the L2 of the logits), scored on validation images."""
         settings = self.settings
-        if settings.weights == "inherit" and settings.recalibrate_images:
-            recalibrate_batch_norm(
-                student,
-                self._search_images,
-                mean=self.data.mean,
-                std=self.data.std,
-                n_images=settings.recalibrate_images,
-                device=self.device,
-                seed=settings.seed,
-            )
         train(
             student,
             self._search_images,
@@ -80,6 +70,9 @@ class School:
             seed=seed,
             **self._teacher_for(settings.train, self._search_images, final=False),
         )
+        # After so few steps the running statistics still lag behind the weights: estimated again,
+        # digits students at 30 % of the width score 87 % instead of 50 %.
+        self._recalibrate(student)
         return self.score(student, self._search_validation)
 
     def train_fully(
@@ -93,6 +86,8 @@ class School:
         """Final training: cross-entropy + lambda L2, the best validation epoch kept."""
         settings = replace(self.settings.final, max_images=None)
         images = _choose(self.train_images, self.settings.final.max_images)
+        if self.settings.weights == "inherit":
+            self._recalibrate(student)  # the statistics inherited are those of the whole teacher
         return train(
             student,
             images,
@@ -107,6 +102,18 @@ class School:
             resume_state=resume_state,
             **self._teacher_for(settings, images, final=True),
         )
+
+    def _recalibrate(self, student: nn.Module) -> None:
+        if self.settings.recalibrate_images:
+            recalibrate_batch_norm(
+                student,
+                self._search_images,
+                mean=self.data.mean,
+                std=self.data.std,
+                n_images=self.settings.recalibrate_images,
+                device=self.device,
+                seed=self.settings.seed,
+            )
 
     def score(self, model: nn.Module, images: ImageSet | None = None) -> Accuracy:
         """Accuracy on validation images (all of them by default)."""

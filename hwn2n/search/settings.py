@@ -70,7 +70,9 @@ class Settings(_Frozen):
     shrinkage: StageSettings = StageSettings(updates=100, lr=0.01, hidden=50)
     weights: Literal["fresh", "inherit"] = "fresh"
     recalibrate_images: int = Field(
-        0, ge=0, description="images to estimate inherited batch-norm statistics on; 0 = do not"
+        0,
+        ge=0,
+        description="images to estimate batch-norm statistics on after search training; 0 = do not",
     )
     project: bool = Field(
         False, description="scale widths to what can be counted of the budget (projection.py)"

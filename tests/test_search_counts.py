@@ -1,0 +1,49 @@
+"""A budget on FLOPs must not steer by a count that leaves some of the teacher's work out."""
+
+import pytest
+import torch
+from small import SHAPE, SmallNet, budget, small_data, small_teacher
+
+from hwn2n.errors import MeasurementError
+from hwn2n.hardware.target import LocalTarget
+from hwn2n.run.folder import RunFolder
+from hwn2n.search.assemble import assemble
+from hwn2n.search.settings import build_settings
+
+
+class Gram(SmallNet):
+    """Mixes positions by a product of two activations, which no rule of hwn2n counts."""
+
+    def forward(self, x):
+        x = torch.relu(self.bn1(self.conv1(x)))
+        flat = x.flatten(2)
+        x = torch.bmm(flat, torch.bmm(flat.transpose(1, 2), flat)).view_as(x) / 4096
+        x = torch.relu(self.conv3(torch.relu(self.conv2(x)))).mean((2, 3))
+        return self.classifier(x)
+
+
+def assembled(tmp_path, *rows):
+    torch.manual_seed(0)
+    return assemble(
+        teacher=small_teacher(model=Gram().eval()),
+        data=small_data(),
+        budget=budget(*rows),
+        target=LocalTarget("cpu"),
+        settings=build_settings("fast"),
+        folder=RunFolder.create(tmp_path / "run"),
+    )
+
+
+def test_flops_that_only_fvcore_knows_stop_a_budget_on_flops(tmp_path):
+    with pytest.raises(MeasurementError, match=r"the budget needs flops.*account for all"):
+        assembled(tmp_path, "{metric: flops, max: 50%}")
+
+
+def test_a_budget_without_flops_may_have_such_a_teacher(tmp_path):
+    bench = assembled(tmp_path, "{metric: params, max: 90%}")
+    products = 2 * 8 * 64 * 64
+    planned = bench.planner.teacher
+    conv = 64 * 9 * (1 * 8 + 8 * 8 + 8 * 6)
+    assert bench.teacher_cost["flops"].value == conv + 2 * 8 * 64 + 6 * 3 + products
+    assert planned.input_shape == SHAPE
+    bench.ledger.close()

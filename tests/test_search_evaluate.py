@@ -1,0 +1,264 @@
+"""One candidate: what is found out before training, what is trained, what stands in its row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small
+import torch
+from torch import nn
+
+from hwn2n.budget.cost import cost_from_json
+from hwn2n.distil.feed import DivergedError
+from hwn2n.errors import MeasurementError
+from hwn2n.hardware.counts import count
+from hwn2n.network.capture import capture
+from hwn2n.network.decision import NOTHING, Decision
+from hwn2n.run.candidate import Candidate, State
+from hwn2n.run.folder import RunFolder
+from hwn2n.search.assemble import Workbench, assemble
+from hwn2n.search.evaluate import Place
+from hwn2n.search.reward import reward
+
+NARROW = Decision(widths={"conv1": 4, "conv2": 4, "conv3": 3})
+"""36 + 8 + 148 + 111 + 12 = 315 parameters of the teacher's 1,131."""
+
+
+class Bench:
+    """A workbench, its evaluator on call, and the students that it trained."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self.evaluator = bench.evaluator
+        self.trained: list[nn.Module] = []
+        original = bench.school.train_briefly
+
+        def spied(student: nn.Module, *, seed: int) -> Any:
+            self.trained.append(student)
+            return original(student, seed=seed)
+
+        bench.school.train_briefly = spied  # type: ignore[method-assign]
+        self._rollout = 0
+
+    def __call__(self, decision: Decision, epsilon: float = 0.0) -> Candidate:
+        self._rollout += 1
+        place = Place("shrinkage", 0, self._rollout)
+        return self.evaluator.evaluate(decision, place=place, actions=[1, 2], epsilon=epsilon)
+
+
+Make = Callable[..., Bench]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Workbench] = []
+
+    def build(*rows: str, target: small.CalmTarget | None = None, **changes: Any) -> Bench:
+        how = {"project": False, "anchor": False, **changes}
+        bench = assemble(
+            teacher=small.small_teacher(),
+            data=small.small_data(),
+            budget=small.budget(*rows),
+            target=target or small.CalmTarget(),
+            settings=small.settings(**how),
+            folder=RunFolder.create(tmp_path / f"run{len(made)}"),
+        )
+        made.append(bench)
+        return Bench(bench)
+
+    yield build
+    for bench in made:
+        bench.ledger.close()
+
+
+def test_inside_the_budget_is_trained(make: Make) -> None:
+    bench = make("{metric: params, max: 40%}", "{metric: latency, stat: p50, max: 90%}")
+    row = bench(NARROW)
+    assert (row.state, row.satisfied, row.reason, row.same_as) == (State.TRAINED, True, None, None)
+    assert row.actions == (1, 2)
+    assert Decision.from_json(row.decision) == NARROW
+    assert row.accuracy is not None
+    C = 1 - row.cost["params"]["value"] / bench.evaluator.teacher_params
+    assert row.reward == row.terms["base"]
+    assert row.reward == reward(row.accuracy, bench.evaluator.teacher_accuracy, C)
+    assert {"plan", "measure", "build", "train"} == set(row.seconds)
+    assert bench.evaluator.ledger.candidates() == [row]
+
+
+def test_costs_are_those_of_the_student_that_was_trained(make: Make) -> None:
+    bench = make("{metric: latency, stat: p50, max: 10s}")
+    row = bench(NARROW)
+    counts = count(bench.trained[0], torch.zeros(1, *small.SHAPE))
+    cost = cost_from_json(row.cost)
+    for name in ("params", "flops", "weight_bytes"):
+        assert cost[name].value == getattr(counts, name)
+    measured = small.CalmTarget().measure(bench.trained[0], small.SHAPE, ["latency_p50"])
+    assert cost["latency_p50"] == measured["latency_p50"]
+
+
+def test_illegal_earns_minus_one_without_training(make: Make) -> None:
+    bench = make()
+    row = bench(Decision(removed=frozenset({"classifier"})), epsilon=1.0)
+    assert (row.state, row.reward, row.accuracy) == (State.ILLEGAL, -1.0, None)
+    assert row.reason and "classifier" in row.reason
+    assert not bench.trained and not row.cost and row.key is None
+
+
+def test_nothing_left_to_train_is_illegal(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pooling(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean((2, 3))
+
+    bench = make()
+    empty = capture(Pooling(), small.SHAPE).architecture
+    monkeypatch.setattr(bench.evaluator.planner, "plan", lambda decision: empty)
+    row = bench(NARROW, epsilon=1.0)
+    assert (row.state, row.reason) == (State.ILLEGAL, "nothing is left to train")
+    assert row.cost["params"]["value"] == 0 and not bench.trained
+
+
+def test_outside_what_can_be_counted_is_neither_measured_nor_trained(make: Make) -> None:
+    target = small.CalmTarget()
+    bench = make(
+        "{metric: params, max: 40%}", "{metric: latency, stat: p50, max: 90%}", target=target
+    )
+    before = target.measured
+    row = bench(NOTHING, epsilon=0.0)
+    assert (row.state, row.reward, row.satisfied) == (State.SKIPPED, -1.0, False)
+    assert row.reason is not None
+    assert row.reason.startswith("outside the budget: params <= 40% of the teacher")
+    assert not bench.trained and target.measured == before
+    assert "latency_p50" not in row.cost and row.cost["params"]["value"] == 1131
+
+
+def test_outside_what_is_measured_is_not_trained(make: Make) -> None:
+    bench = make("{metric: params, max: 99%}", "{metric: latency, stat: p50, max: 1us}")
+    row = bench(NARROW)
+    assert (row.state, row.reward) == (State.SKIPPED, -1.0)
+    assert row.reason is not None and "latency_p50 <= 1us" in row.reason
+    assert row.cost["latency_p50"]["value"] > 1e-6 and not bench.trained
+
+
+def test_while_the_budget_does_not_count_in_full_it_is_trained(make: Make) -> None:
+    bench = make("{metric: params, max: 20%}")
+    row = bench(NARROW, epsilon=0.5)
+    assert (row.state, row.satisfied) == (State.TRAINED, False)
+    assert row.reward == 0.5 * (row.terms["base"] + 1) - 1
+    assert len(bench.trained) == 1
+
+
+def test_larger_than_the_teacher_is_not_trained(make: Make) -> None:
+    bench = make()
+    bench.evaluator.teacher_params = 314
+    row = bench(NARROW, epsilon=1.0)
+    assert (row.state, row.reward) == (State.SKIPPED, -1.0)
+    assert row.reason == "it has more parameters than the teacher"
+
+
+def test_the_same_network_is_not_trained_twice(make: Make) -> None:
+    target = small.CalmTarget()
+    bench = make("{metric: latency, stat: p50, max: 10s}", target=target)
+    first = bench(NARROW)
+    measured = target.measured
+    again = bench(replace(NARROW, kernels={"conv1": (3, 3)}), epsilon=0.3)
+    assert (again.state, again.same_as, again.key) == (State.REUSED, first.id, first.key)
+    assert (again.accuracy, again.reward, again.cost) == (first.accuracy, first.reward, first.cost)
+    assert len(bench.trained) == 1 and target.measured == measured
+    third = bench(NARROW)
+    assert third.same_as == first.id, "of the one that was trained, not of the one that reused it"
+
+
+def test_fresh_weights_share_across_names_and_inherited_do_not(make: Make) -> None:
+    first, second = Decision(removed=frozenset({"conv2"})), Decision(removed=frozenset({"pool"}))
+    for weights, differs in (("inherit", True), ("fresh", False)):
+        evaluator = make(weights=weights).evaluator
+        planner = evaluator.planner
+        keys = {evaluator.key(planner.plan(decision)) for decision in (first, second)}
+        assert len(keys) == 2
+        same = planner.plan(first)
+        renamed = replace(
+            same,
+            operations=tuple(
+                replace(op, name=f"other.{op.name}", inputs=tuple(_other(n) for n in op.inputs))
+                for op in same
+            ),
+            output=f"other.{same.output}",
+        )
+        assert (evaluator.key(renamed) != evaluator.key(same)) is differs
+
+
+def _other(name: str) -> str:
+    return name if name.startswith("<") else f"other.{name}"
+
+
+def test_a_place_is_evaluated_once(make: Make) -> None:
+    bench = make()
+    place = Place("removal", 4, 2)
+    first = bench.evaluator.evaluate(NARROW, place=place, actions=[1], epsilon=0.0)
+    other = bench.evaluator.evaluate(NOTHING, place=place, actions=[0], epsilon=1.0)
+    assert other == first and len(bench.trained) == 1
+
+
+def test_accuracy_rows_do_not_steer_the_search(make: Make) -> None:
+    bench = make("{metric: accuracy, min: 100%}", "{metric: params, max: 40%}")
+    row = bench(NARROW)
+    assert (row.state, row.satisfied) == (State.TRAINED, True)
+    assert [r.column for r in bench.evaluator.constraints.rows] == ["params"]
+    assert len(bench.bench.constraints.rows) == 2, "they judge the trained student"
+
+
+def test_a_training_that_diverges_is_illegal(make: Make) -> None:
+    bench = make()
+
+    def diverge(student: nn.Module, *, seed: int) -> Any:
+        raise DivergedError("the loss must be finite, but is NaN")
+
+    bench.bench.school.train_briefly = diverge  # type: ignore[method-assign]
+    row = bench(NARROW)
+    assert (row.state, row.reward, row.accuracy) == (State.ILLEGAL, -1.0, None)
+    assert row.reason == "the loss must be finite, but is NaN"
+    assert not row.satisfied and row.cost["params"]["value"] == 315
+
+
+def test_really_diverging(make: Make) -> None:
+    row = make(train__lr=1e30, train__optimizer="sgd")(NARROW)
+    assert row.state is State.ILLEGAL and row.reason and "finite" in row.reason
+
+
+def test_a_column_that_is_not_measured_is_never_zero(make: Make) -> None:
+    class Forgetful(small.CalmTarget):
+        def measure(self, model: nn.Module, input_shape: Any, columns: Any) -> Any:
+            cost = dict(super().measure(model, input_shape, columns))
+            if isinstance(model, torch.fx.GraphModule):
+                cost.pop("latency_p50", None)
+            return cost
+
+    bench = make("{metric: latency, stat: p50, max: 90%}", target=Forgetful())
+    with pytest.raises(MeasurementError, match="calm must measure latency_p50 of every candidate"):
+        bench(NARROW)
+    assert bench.evaluator.ledger.candidates() == []
+
+
+def test_a_candidate_depends_on_nothing_before_it(make: Make) -> None:
+    """Neither on the global generators nor on the candidates that were trained first."""
+    alone = make("{metric: latency, stat: p50, max: 90%}")(NARROW)
+    bench = make("{metric: latency, stat: p50, max: 90%}")
+    torch.manual_seed(99)
+    state = torch.random.get_rng_state()
+    bench(Decision(widths={"conv1": 5}))
+    assert torch.equal(torch.random.get_rng_state(), state), "the caller's numbers were drawn"
+    after = bench(NARROW)
+    skip = {"id", "rollout"}
+    rows = [{k: v for k, v in c.comparable().items() if k not in skip} for c in (alone, after)]
+    assert rows[0] == rows[1]
+
+
+def test_projection_brings_a_decision_inside(make: Make) -> None:
+    bench = make("{metric: params, max: 40%}", project=True)
+    row = bench(NOTHING)
+    assert row.satisfied and row.cost["params"]["value"] <= 0.4 * 1131
+    assert set(row.decision["widths"]) == {"conv1", "conv2", "conv3"}
