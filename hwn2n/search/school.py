@@ -70,8 +70,7 @@ class School:
             seed=seed,
             **self._teacher_for(settings.train, self._search_images, final=False),
         )
-        # After so few steps the running statistics still lag behind the weights: estimated again,
-        # digits students at 30 % of the width score 87 % instead of 50 %.
+        # After so few steps the running statistics still lag far behind the weights.
         self._recalibrate(student)
         return self.score(student, self._search_validation)
 
