@@ -103,9 +103,7 @@ def slow() -> None:
 POINTS: dict[str, Callable[[], None]] = {
     "never": lambda: None,
     "before-teacher-cost": lambda: hook(assemble_module, "full_cost", 1, die, before=True),
-    "after-anchor": lambda: hook(Ledger, "add", 1, die, before=False),
     "in-training": lambda: hook(School, "train_briefly", 2, die, before=False),
-    "after-row-2": lambda: hook(Ledger, "add", 2, die, before=False),
     "after-row-5": lambda: hook(Ledger, "add", 5, die, before=False),
     "before-checkpoint": lambda: hook(Ledger, "add_update", 2, die, before=False),
     "in-checkpoint-1": lambda: torn(torch, "save", 1),

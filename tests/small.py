@@ -1,4 +1,4 @@
-"""A compression of seconds: 8x8 images of three classes, a small teacher, a target without a clock."""
+"""A compression of a second: 8x8 images of three classes, a small teacher, a calm target."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import hwn2n
 from hwn2n.budget.cost import Cost, Reading
 from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget
+from hwn2n.commands.compress import Result
 from hwn2n.distil.datasets import Data
 from hwn2n.distil.images import ImageSet
 from hwn2n.distil.losses import CrossEntropy
@@ -34,6 +36,7 @@ SHORT: dict[str, Any] = {
     "final": {"epochs": 3, "batch_size": 32, "precision": "fp32"},
 }
 """A search of nine candidates and three epochs of final training, over either recipe."""
+
 
 def budget_text(*rows: str) -> str:
     """A budget of these rows, as YAML."""
@@ -155,6 +158,19 @@ class CalmTarget(Target):
             "latency_p50": Reading(1e-6 * weights + 1e-9 * counts.flops, "measured"),
         }
         return {name: known[name] for name in columns if name in known}
+
+
+def compress(out: Path, **changes: Any) -> Result:
+    values: dict[str, Any] = {
+        "model": small_teacher(),
+        "budget": BUDGET,
+        "data": small_data(),
+        "recipe": settings(),
+        "target": CalmTarget(),
+        "out": out,
+    }
+    values |= changes
+    return hwn2n.compress(values.pop("model"), **values)
 
 
 def files(folder: Path) -> set[str]:

@@ -24,7 +24,6 @@ from hwn2n.run.ledger import Ledger
 SCRIPT = Path(__file__).parent / "killed.py"
 KILLED = (
     "before-teacher-cost",
-    "after-anchor",
     "in-training",
     "after-row-5",
     "before-checkpoint",
@@ -131,7 +130,7 @@ def test_interrupted_and_resumed(runs: tuple[Path, dict[str, Any]], point: str) 
 def test_other_processes_with_other_hash_seeds(
     runs: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    """Ctrl-C, kill -9, and to the end, each a fresh interpreter that orders its sets its own way."""
+    """Ctrl-C, kill -9, and to the end, each in an interpreter that orders sets its own way."""
     run = tmp_path / "run"
     first = process(run, "slow", hash_seed=1)
     assert first.stdout is not None

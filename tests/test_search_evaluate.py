@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import small
 import torch
+from fakes import Bench
 from torch import nn
 
 from hwn2n.budget.cost import cost_from_json
@@ -18,7 +19,7 @@ from hwn2n.errors import MeasurementError
 from hwn2n.hardware.counts import count
 from hwn2n.network.capture import capture
 from hwn2n.network.decision import NOTHING, Decision
-from hwn2n.run.candidate import Candidate, State
+from hwn2n.run.candidate import State
 from hwn2n.run.folder import RunFolder
 from hwn2n.search.assemble import Workbench, assemble
 from hwn2n.search.evaluate import Place
@@ -26,28 +27,6 @@ from hwn2n.search.reward import reward
 
 NARROW = Decision(widths={"conv1": 4, "conv2": 4, "conv3": 3})
 """36 + 8 + 148 + 111 + 12 = 315 parameters of the teacher's 1,131."""
-
-
-class Bench:
-    """A workbench, its evaluator on call, and the students that it trained."""
-
-    def __init__(self, bench: Workbench) -> None:
-        self.bench = bench
-        self.evaluator = bench.evaluator
-        self.trained: list[nn.Module] = []
-        original = bench.school.train_briefly
-
-        def spied(student: nn.Module, *, seed: int) -> Any:
-            self.trained.append(student)
-            return original(student, seed=seed)
-
-        bench.school.train_briefly = spied  # type: ignore[method-assign]
-        self._rollout = 0
-
-    def __call__(self, decision: Decision, epsilon: float = 0.0) -> Candidate:
-        self._rollout += 1
-        place = Place("shrinkage", 0, self._rollout)
-        return self.evaluator.evaluate(decision, place=place, actions=[1, 2], epsilon=epsilon)
 
 
 Make = Callable[..., Bench]

@@ -2,79 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import small
+from fakes import FakeEvaluator, Heard
 
 from hwn2n.network.capture import capture
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
-from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.clock import Clock
 from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
-from hwn2n.run.progress import Reporter, StageProgress
+from hwn2n.run.progress import StageProgress
 from hwn2n.run.stop import Stop
 from hwn2n.search.actions import RemovalStage, ShrinkageStage
-from hwn2n.search.evaluate import Place
+from hwn2n.search.features import FEATURE_COUNTS, FeatureSet
 from hwn2n.search.loop import ANCHOR, Search
 from hwn2n.search.policies import UniformPolicy, load_policy
 from hwn2n.search.settings import Settings
 
 PLANNER = Planner(capture(small.small_teacher().model, small.SHAPE).architecture)
-
-
-class FakeEvaluator:
-    """Rewards decisions by a formula, and trains nothing."""
-
-    def __init__(self, ledger: Ledger, formula: Callable[[Decision], float]) -> None:
-        self.ledger = ledger
-        self.formula = formula
-        self.countable = small.budget("{metric: params, max: 90%}").resolve(
-            small.CalmTarget().measure(small.small_teacher().model, small.SHAPE, ["params"])
-        )
-        self.epsilons: list[float] = []
-
-    def evaluate(
-        self, decision: Decision, *, place: Place, actions: Sequence[int], epsilon: float
-    ) -> Candidate:
-        self.epsilons.append(epsilon)
-        value = self.formula(decision)
-        return self.ledger.add(
-            Candidate(
-                stage=place.stage,
-                iteration=place.iteration,
-                rollout=place.rollout,
-                state=State.TRAINED,
-                key=None,
-                actions=tuple(actions),
-                decision=decision.to_json(),
-                cost={"params": {"value": 5, "how": "exact"}},
-                accuracy=value,
-                reward=value,
-                terms={"base": value},
-                satisfied=True,
-            )
-        )
-
-
-class Heard(Reporter):
-    """Remembers what was reported."""
-
-    def __init__(self) -> None:
-        self.stages: list[StageProgress] = []
-
-    def message(self, text: str) -> None:
-        pass
-
-    def stage(self, progress: StageProgress) -> None:
-        self.stages.append(progress)
-
-    def epoch(self, name: str, epoch: int, epochs: int, text: str) -> None:
-        pass
 
 
 def removal_value(decision: Decision) -> float:
@@ -190,7 +140,7 @@ def test_stages_can_be_left_out(search: Make) -> None:
 def test_epsilon_anneals_by_update(search: Make) -> None:
     one = search(small.settings(anchor=False, annealing=2, shrinkage__updates=3), width_value)
     one.run()
-    expected = [1.0, 1.0, 0.0625, 0.0625] + [1.0, 1.0, 0.0625, 0.0625, 0.0, 0.0]
+    expected = [1.0, 1.0, 0.0625, 0.0625, 1.0, 1.0, 0.0625, 0.0625, 0.0, 0.0]
     assert one.evaluator.epsilons == expected  # type: ignore[attr-defined]
     assert [u["epsilon"] for u in one.ledger.updates("shrinkage")] == [1.0, 0.0625, 0.0]
 
@@ -277,6 +227,9 @@ def test_ledger_rows_are_what_was_done(search: Make) -> None:
     ]
 
 
-def test_shrinkage_steps_name_their_layers() -> None:
-    stage = ShrinkageStage(PLANNER, frozenset())
-    assert {"conv1:width", "conv2:width", "conv3:width"} <= set(stage.steps.names)
+@pytest.mark.parametrize("features", FEATURE_COUNTS)
+def test_feature_counts_are_those_of_the_steps(features: FeatureSet) -> None:
+    removal = RemovalStage(PLANNER, features=features)
+    shrinkage = ShrinkageStage(PLANNER, frozenset(), features=features)
+    for stage in (removal, shrinkage):
+        assert stage.steps.features.shape == (len(stage.steps), FEATURE_COUNTS[features])

@@ -19,8 +19,11 @@ from hwn2n.distil.datasets import Data, load_data
 from hwn2n.errors import InputError
 from hwn2n.hardware.target import Target, build_target
 from hwn2n.network.files import Teacher, load_teacher
+from hwn2n.network.files.teacher import one_line
 from hwn2n.run.folder import RunFolder, read_json, write_atomic, write_json
 from hwn2n.run.provenance import digest, provenance
+from hwn2n.search.actions import SHRINK_VALUES
+from hwn2n.search.features import FEATURE_COUNTS
 from hwn2n.search.policies import load_policy, save_policy
 from hwn2n.search.settings import Settings, settings_from_json, settings_to_json
 
@@ -187,6 +190,13 @@ def _copy_policy(path: str | os.PathLike[str], folder: RunFolder, settings: Sett
     policy, meta = load_policy(path, features=settings.features)
     if policy.kind not in ("removal", "shrinkage"):
         raise InputError(f"{path}: must hold a removal or shrinkage policy, not {policy.kind}")
+    read = FEATURE_COUNTS[settings.features]
+    actions = 2 if policy.kind == "removal" else len(SHRINK_VALUES)
+    if (policy.n_features, policy.n_actions) != (read, actions):
+        raise InputError(
+            f"{path}: the policy must read {read} features of a layer and have {actions} actions, "
+            f"but reads {policy.n_features} and has {policy.n_actions}"
+        )
     save_policy(folder.policies / f"{_START}{policy.kind}.safetensors", policy, meta)
 
 
@@ -196,7 +206,7 @@ def _own_copy(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model).cpu().eval()
     except Exception as error:
         raise InputError(
-            f"the teacher must be a module that can be copied, but: {type(error).__name__}: {error}"
+            f"the teacher must be a module that can be copied, but: {one_line(error)}"
         ) from error
 
 

@@ -85,7 +85,7 @@ def teach(
     )
     settings = _settings(recipe, loaded.name, arch, epochs)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # and not those of a GPU
         model = build_teacher(arch, loaded.in_channels, loaded.num_classes, loaded.image_size)
     params = sum(parameter.numel() for parameter in model.parameters())
     reporter.message(

@@ -108,7 +108,7 @@ class Inheritance:
 def fresh_weights(architecture: Architecture, *, seed: int) -> dict[str, torch.Tensor]:
     """A state dict with torch's own initialisation from `seed`; the global generator is left."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # and not those of a GPU
         return {key: value.clone() for key, value in instantiate(architecture).state_dict().items()}
 
 

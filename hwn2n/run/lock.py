@@ -17,7 +17,11 @@ def working_on(folder: RunFolder) -> Iterator[None]:
     Temporary files that a killed process left are removed: with the lock held they are nobody's.
     Where the system or the file system has no such locks, there is none, and they stay.
     """
-    with (folder.path / ".lock").open("w") as file:
+    try:
+        opened = (folder.path / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"{folder.path}: must be writable: {error.strerror}") from error
+    with opened as file:
         if _locked(file.fileno(), folder):
             for leftover in folder.path.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)

@@ -62,3 +62,6 @@ FEATURES: dict[FeatureSet, Callable[..., list[float]]] = {
     "paper": paper_features,
     "normalised": normalised_features,
 }
+
+FEATURE_COUNTS: dict[FeatureSet, int] = {"paper": 7, "normalised": len(KINDS) + 12}
+"""How many numbers describe a layer."""

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from hwn2n.errors import InputError
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.clock import Clock
@@ -159,10 +158,7 @@ class Search:
             return UniformPolicy(features, 2 if removing else len(SHRINK_VALUES))
         if path := self.start_from.get(stage.name):
             kind = "removal" if removing else "shrinkage"
-            policy, _ = load_policy(path, kind=kind, features=self.settings.features)
-            if policy.n_features != features:
-                raise InputError(f"{path}: the policy must read {features} features of a layer")
-            return policy
+            return load_policy(path, kind=kind, features=self.settings.features)[0]
         with torch.random.fork_rng(devices=[]):
             seed = derive_seed(self.settings.seed, stage.name, "policy")
             torch.default_generator.manual_seed(seed)  # and not those of a GPU

@@ -1,0 +1,88 @@
+"""Parts of a search that are watched, or replaced by a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import small
+from torch import nn
+
+from hwn2n.network.decision import Decision
+from hwn2n.run.candidate import Candidate, State
+from hwn2n.run.ledger import Ledger
+from hwn2n.run.progress import Reporter, StageProgress
+from hwn2n.search.assemble import Workbench
+from hwn2n.search.evaluate import Place
+
+
+class Bench:
+    """A workbench, its evaluator on call, and the students that it trained."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self.evaluator = bench.evaluator
+        self.trained: list[nn.Module] = []
+        original = bench.school.train_briefly
+
+        def spied(student: nn.Module, *, seed: int) -> Any:
+            self.trained.append(student)
+            return original(student, seed=seed)
+
+        bench.school.train_briefly = spied  # type: ignore[method-assign]
+        self._rollout = 0
+
+    def __call__(self, decision: Decision, epsilon: float = 0.0) -> Candidate:
+        self._rollout += 1
+        place = Place("shrinkage", 0, self._rollout)
+        return self.evaluator.evaluate(decision, place=place, actions=[1, 2], epsilon=epsilon)
+
+
+class FakeEvaluator:
+    """Rewards decisions by a formula, and trains nothing."""
+
+    def __init__(self, ledger: Ledger, formula: Callable[[Decision], float]) -> None:
+        self.ledger = ledger
+        self.formula = formula
+        self.countable = small.budget("{metric: params, max: 90%}").resolve(
+            small.CalmTarget().measure(small.small_teacher().model, small.SHAPE, ["params"])
+        )
+        self.epsilons: list[float] = []
+
+    def evaluate(
+        self, decision: Decision, *, place: Place, actions: Sequence[int], epsilon: float
+    ) -> Candidate:
+        self.epsilons.append(epsilon)
+        value = self.formula(decision)
+        return self.ledger.add(
+            Candidate(
+                stage=place.stage,
+                iteration=place.iteration,
+                rollout=place.rollout,
+                state=State.TRAINED,
+                key=None,
+                actions=tuple(actions),
+                decision=decision.to_json(),
+                cost={"params": {"value": 5, "how": "exact"}},
+                accuracy=value,
+                reward=value,
+                terms={"base": value},
+                satisfied=True,
+            )
+        )
+
+
+class Heard(Reporter):
+    """Remembers what was reported."""
+
+    def __init__(self) -> None:
+        self.stages: list[StageProgress] = []
+
+    def message(self, text: str) -> None:
+        pass
+
+    def stage(self, progress: StageProgress) -> None:
+        self.stages.append(progress)
+
+    def epoch(self, name: str, epoch: int, epochs: int, text: str) -> None:
+        pass

@@ -1,0 +1,203 @@
+"""What `hwn2n.compress` refuses, before any training and in one line, and what it does not find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small
+import torch
+
+import hwn2n
+from hwn2n.budget.cost import Reading
+from hwn2n.commands.compress import Result
+from hwn2n.errors import BudgetNotMetError, Hwn2nError, InputError, MeasurementError
+from hwn2n.run.ledger import Ledger
+from hwn2n.search.policies import (
+    Policy,
+    RemovalPolicy,
+    ShrinkagePolicy,
+    UniformPolicy,
+    save_policy,
+)
+from hwn2n.search.school import School
+
+
+def nan_teacher() -> Any:
+    model = small.SmallNet().eval()
+    with torch.no_grad():
+        model.conv2.weight[0, 0, 0, 0] = float("nan")
+    return model
+
+
+REFUSED: dict[str, tuple[type[Hwn2nError], Mapping[str, Any], str]] = {
+    "too small a budget": (
+        BudgetNotMetError,
+        {"budget": small.budget_text("{metric: params, max: 5}")},
+        r"room for the smallest student that can be reached: params <= 5 \(budget:4\), but that",
+    ),
+    "too large a budget": (
+        BudgetNotMetError,
+        {"budget": small.budget_text("{metric: params, min: 5000}")},
+        r"room for the teacher, the largest network there is: params >= 5000 .* has 1\.13k;",
+    ),
+    "power": (
+        MeasurementError,
+        {"budget": small.budget_text("{metric: power, max: 7W}")},
+        "the budget needs power_avg, which target calm cannot measure: it has no sensor",
+    ),
+    "classes": (
+        InputError,
+        {"model": small.SmallNet(classes=4)},
+        "one logit for each of the 3 classes of diagonals, but has 4",
+    ),
+    "other order": (
+        InputError,
+        {"model": small.small_teacher(classes=("left", "cross", "right"))},
+        "in the same order, but it has 'cross' where the data has 'right'",
+    ),
+    "fewer names": (
+        InputError,
+        {"model": small.small_teacher(classes=("left", "right"))},
+        "in the same order, but it has None where the data has 'cross'",
+    ),
+    "channels": (
+        InputError,
+        {"model": small.SmallNet(channels=3)},
+        r"the model must accept images of shape \(N, 1, 8, 8\), but it failed",
+    ),
+    "image size": (
+        InputError,
+        {"model": small.small_teacher(input_shape=(1, 16, 16))},
+        r"images must be those of diagonals, \[1, 8, 8\] .*, but are \[1, 16, 16\]",
+    ),
+    "normalisation": (
+        InputError,
+        {"model": small.small_teacher(mean=(0.1, 0.2), std=(1.0, 1.0))},
+        "normalisation is for 2 channels, but images of diagonals have 1",
+    ),
+    "nan": (InputError, {"model": nan_teacher()}, "must give finite logits"),
+    "input of the budget": (
+        InputError,
+        {"budget": small.BUDGET + "input: [1, 3, 32, 32]\n"},
+        r"input must be that of the data, \[1, 8, 8\] .*, but is \[3, 32, 32\]",
+    ),
+    "no policy": (InputError, {"policies": ["none.safetensors"]}, "No such file"),
+    "no budget file": (InputError, {"budget": "none.yaml"}, "none.yaml"),
+    "device": (InputError, {"recipe": small.settings(device="tpu")}, "device must be cpu, cuda"),
+    "data": (InputError, {"data": "mnst"}, "data must be one of .* but got 'mnst'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_before_any_training(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, changes, message = REFUSED[case]
+    monkeypatch.setattr(School, "train_briefly", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(kind, match=message) as caught:
+        small.compress(tmp_path / "runs" / "run", **changes)
+    assert "\n" not in str(caught.value)
+    assert small.files(tmp_path) == set()
+
+
+def test_a_teacher_that_is_always_wrong_is_refused(tmp_path: Path) -> None:
+    data = small.small_data()
+    wrong = replace(data.validation, labels=torch.full_like(data.validation.labels, 2))
+    model = small.SmallNet()
+    with torch.no_grad():
+        model.classifier.bias.copy_(torch.tensor([9e9, 0.0, -9e9]))
+    with pytest.raises(InputError, match="classifies no validation image correctly"):
+        small.compress(tmp_path / "run", model=model, data=replace(data, validation=wrong))
+    assert small.files(tmp_path) == set()
+
+
+def test_a_full_folder_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="the run folder must be new or empty"):
+        small.compress(tmp_path)
+    assert small.files(tmp_path) == {"notes.txt"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (RemovalPolicy(5), "must read 16 features of a layer and have 2 actions, but reads 5 and"),
+        (ShrinkagePolicy(16, n_actions=4), "and have 10 actions, but reads 16 and has 4"),
+        (UniformPolicy(16, 2), "must hold a removal or shrinkage policy, not uniform"),
+    ],
+)
+def test_a_policy_that_does_not_suit_is_refused(
+    tmp_path: Path, policy: Policy, message: str
+) -> None:
+    path = tmp_path / "p.safetensors"
+    save_policy(path, policy, {"features": "normalised"})
+    with pytest.raises(InputError, match=message):
+        small.compress(tmp_path / "run", policies=[path])
+    assert small.files(tmp_path) == {"p.safetensors"}
+
+
+def test_none_found_names_the_row_and_the_nearest(tmp_path: Path) -> None:
+    budget = small.budget_text("{metric: latency, stat: p50, max: 1us}")
+    target = small.CalmTarget()
+    with pytest.raises(BudgetNotMetError) as caught:
+        small.compress(tmp_path / "run", budget=budget, target=target)
+    text = str(caught.value)
+    assert text.startswith("none of 8 candidates is inside the budget; binding: latency_p50 <= 1us")
+    ledger = Ledger(tmp_path / "run" / "ledger.sqlite")
+    costs = {c.id: c.cost["latency_p50"]["value"] for c in ledger.candidates()}
+    ledger.close()
+    nearest = min(costs, key=lambda i: (costs[i], i))
+    assert f"the nearest, candidate {nearest} (" in text and caught.value.result is None
+    with pytest.raises(BudgetNotMetError) as again:
+        hwn2n.resume(
+            tmp_path / "run",
+            model=small.small_teacher(),
+            data=small.small_data(),
+            target=small.CalmTarget(),
+        )
+    assert str(again.value).split("(")[0] == text.split("(")[0]
+
+
+def test_none_found_because_none_could_be_trained(tmp_path: Path) -> None:
+    settings = small.settings(train__lr=1e30, train__optimizer="sgd")
+    with pytest.raises(BudgetNotMetError, match=r"of [0-9]+ the reason is: .* must be finite"):
+        small.compress(tmp_path / "run", recipe=settings, budget=None)
+
+
+class Fickle(small.CalmTarget):
+    """From the nth measurement on, everything takes a second."""
+
+    def __init__(self, nth: int) -> None:
+        super().__init__()
+        self.nth = nth
+
+    def measure(self, model: Any, input_shape: Any, columns: Any) -> Any:
+        cost = dict(super().measure(model, input_shape, columns))
+        if self.measured >= self.nth and "latency_p50" in cost:
+            cost["latency_p50"] = Reading(1.0, "measured")
+        return cost
+
+
+def test_none_holds_when_it_is_measured_again(tmp_path: Path) -> None:
+    settings = small.settings(removal__updates=0, shrinkage__updates=0)
+    with pytest.raises(BudgetNotMetError, match=r"latency_p50 <= 90% .* candidate 1 .* has 1\.00s"):
+        small.compress(tmp_path / "run", recipe=settings, target=Fickle(3))
+
+
+def test_a_student_outside_after_all_is_kept_and_not_passed_off(tmp_path: Path) -> None:
+    settings = small.settings(removal__updates=0, shrinkage__updates=0)
+    budget = small.budget_text("{metric: params, max: 40%}", "{metric: accuracy, min: 99.9%}")
+    with pytest.raises(BudgetNotMetError, match=r"student must meet accuracy >= 99[.]9%") as caught:
+        small.compress(tmp_path / "run", recipe=settings, budget=budget)
+    result = caught.value.result
+    assert isinstance(result, Result) and not result.satisfied
+    assert (tmp_path / "run" / "student.pt2").exists()
+    with pytest.raises(BudgetNotMetError) as again:
+        hwn2n.resume(tmp_path / "run")
+    assert str(again.value) == str(caught.value) and again.value.result == result
+    with pytest.raises(BudgetNotMetError, match=r"must meet latency_p50 <= 90%.*, but has 1\.00s"):
+        small.compress(tmp_path / "other", recipe=settings, target=Fickle(4))
