@@ -44,7 +44,8 @@ class StageProgress:
         if self.best is not None and self.best_accuracy is not None:
             best = f"best {self.best:.3f} ({self.best_accuracy:.2%}, {self.best_params:,} params)"
         reward = "" if self.reward is None else f"reward {self.reward:.3f}  "
-        return f"{reward}{best}  inside {self.feasible_share:.0%}"
+        update = f"update {self.iteration + 1}/{self.iterations}  "
+        return f"{update}{reward}{best}  inside {self.feasible_share:.0%}"
 
 
 class Reporter(ABC):

@@ -49,7 +49,9 @@ class Choice:
 
 
 def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFolder) -> Choice:
-    """The candidate with the highest reward whose measured costs, measured again, are inside.
+    """The best candidate whose measured costs, measured again, are inside the budget.
+
+    Best by reward, as the paper has it, or by validation accuracy (`Settings.choose_by`).
 
     A reading during the search is short; the best of many short readings is too good. So the
     winner is measured once more, alone, and gives way to the next one if it does not hold. The
@@ -58,7 +60,10 @@ def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFo
     """
     kept = read_json(folder.choice)["candidate"] if folder.choice.exists() else None
     again: dict[int | None, Cost] = {}
-    for candidate in ledger.best():
+    candidates = ledger.best()
+    if evaluator.settings.choose_by == "accuracy" and evaluator.constraints.rows:
+        candidates.sort(key=lambda c: -(c.accuracy or 0.0))  # stable: then by reward
+    for candidate in candidates:
         if kept not in (None, candidate.id):
             continue
         decision = Decision.from_json(candidate.decision)

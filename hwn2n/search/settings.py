@@ -84,6 +84,11 @@ class Settings(_Frozen):
         ANNEALING_HORIZON, ge=0, description="updates until the budget counts in full"
     )
     formula: Formula = "paper"
+    choose_by: Literal["reward", "accuracy"] = Field(
+        "reward",
+        description="what makes a candidate inside the budget the student; without a budget it is "
+        "always the reward, for the most accurate network would be the teacher",
+    )
     train: TrainSettings = STUDENT_RECIPES["paper-search"]
     final: TrainSettings = STUDENT_RECIPES["paper-final"]
     final_lambda: float = Field(1.0, ge=0, description="weight of the distillation term at the end")
@@ -133,6 +138,7 @@ RECIPES: dict[str, Settings] = {
         project=True,
         anchor=True,
         annealing=3,
+        choose_by="accuracy",
         train=STUDENT_RECIPES["fast-search"],
         final=STUDENT_RECIPES["fast-final"],
     ),

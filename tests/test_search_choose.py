@@ -1,0 +1,59 @@
+"""Which candidate becomes the student: by reward, or by accuracy where there is a budget."""
+
+from types import SimpleNamespace
+
+import pytest
+from small import budget
+
+from hwn2n.budget.cost import Reading, cost_to_json
+from hwn2n.network.decision import NOTHING
+from hwn2n.run.candidate import Candidate, State
+from hwn2n.run.folder import RunFolder
+from hwn2n.run.ledger import Ledger
+from hwn2n.search.finish import choose
+from hwn2n.search.settings import build_settings
+
+
+def candidate(rollout, params, accuracy, reward, satisfied=True):
+    return Candidate(
+        stage="removal",
+        iteration=0,
+        rollout=rollout,
+        state=State.TRAINED,
+        key=f"key{rollout}",
+        actions=(),
+        decision=NOTHING.to_json(),
+        cost=cost_to_json({"params": Reading(params)}),
+        accuracy=accuracy,
+        reward=reward,
+        terms={},
+        satisfied=satisfied,
+    )
+
+
+@pytest.mark.parametrize(
+    ("choose_by", "rows", "wanted"),
+    [
+        ("reward", ["{metric: params, max: 1000}"], 0),
+        ("accuracy", ["{metric: params, max: 1000}"], 2),
+        ("accuracy", [], 0),  # without a budget the most accurate network is the teacher
+    ],
+)
+def test_the_student_is_chosen_as_the_settings_say(tmp_path, choose_by, rows, wanted):
+    folder = RunFolder.create(tmp_path / "run")
+    ledger = Ledger(folder.ledger)
+    for row in (
+        candidate(0, 100, accuracy=0.80, reward=0.79),
+        candidate(1, 900, accuracy=0.90, reward=0.30),
+        candidate(2, 800, accuracy=0.90, reward=0.40),
+        candidate(3, 2000, accuracy=0.99, reward=-0.5, satisfied=False),
+    ):
+        ledger.add(row)
+    evaluator = SimpleNamespace(
+        settings=build_settings("fast", {"choose_by": choose_by}),
+        constraints=budget(*rows).resolve({}),
+        measure=lambda architecture: {},
+    )
+    planner = SimpleNamespace(plan=lambda decision: None)
+    assert choose(ledger, planner, evaluator, folder).candidate.rollout == wanted
+    ledger.close()
