@@ -19,6 +19,8 @@ from benchmarks.runs import RESULTS, STRATEGIES, Experiment, collect, publish, r
 from hwn2n.network.files import load_teacher
 from hwn2n.run.progress import PlainLines
 
+COMMAND = "python -m benchmarks.cifar --data imagefolder:cifar10-jpeg.zip"
+
 CASES: dict[str, str | None] = {"1m": "budgets/cifar10-1m.yaml", "free": None}
 """Budgets by case; `free` has none: the reward alone trades accuracy for parameters."""
 
@@ -68,7 +70,9 @@ def main() -> None:
         loaded = load_teacher(teacher)
         params = sum(p.numel() for p in loaded.model.parameters())
         extra = {"teacher": {"arch": options.arch, "params": params, **loaded.metadata}}
-        publish(experiment, rows, extra, options.results / f"{experiment.name}.json")
+        publish(
+            experiment, rows, extra, options.results / f"{experiment.name}.json", command=COMMAND
+        )
         print(f"{experiment.name}\n{table(rows)}", flush=True)
 
 

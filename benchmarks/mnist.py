@@ -21,6 +21,7 @@ from benchmarks.runs import RESULTS, STRATEGIES, Experiment, collect, publish, r
 from hwn2n.network.files import load_teacher
 from hwn2n.run.progress import PlainLines
 
+COMMAND = "python -m benchmarks.mnist --data-root FOLDER"
 BUDGET = "budgets/mnist-20k.yaml"
 PAPER = {"accuracy": 0.9891, "compression": 553, "source": "arXiv 1709.06030, table 4"}
 
@@ -71,7 +72,7 @@ def main() -> None:
         "paper": PAPER,
         "threads": options.threads,
     }
-    publish(experiment, rows, extra, RESULTS / "mnist-20k.json")
+    publish(experiment, rows, extra, RESULTS / "mnist-20k.json", command=COMMAND)
     print(table(rows))
 
 

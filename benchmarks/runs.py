@@ -135,10 +135,16 @@ def _row(strategy: str, seed: int, path: Path) -> dict[str, Any]:
 
 
 def publish(
-    experiment: Experiment, rows: list[dict[str, Any]], extra: Mapping[str, Any], path: Path
-) -> dict[str, Any]:
+    experiment: Experiment,
+    rows: list[dict[str, Any]],
+    extra: Mapping[str, Any],
+    path: Path,
+    *,
+    command: str,
+) -> None:
     """Write the results with all that is needed to judge and repeat them."""
     content = {
+        "command": command,
         "experiment": {**vars(experiment), "teacher": experiment.teacher.name, "data_root": None},
         **extra,
         "machine": fingerprint(),
@@ -149,7 +155,6 @@ def publish(
     content = json.loads(json.dumps(content, default=dict))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
-    return content
 
 
 def table(rows: list[dict[str, Any]]) -> str:
