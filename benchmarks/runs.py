@@ -116,6 +116,7 @@ def _row(strategy: str, seed: int, path: Path) -> dict[str, Any]:
     return {
         "strategy": strategy,
         "seed": seed,
+        "settings": {**read_json(path / "config.json")["settings"], "seed": None},
         "inside": result["satisfied"],
         "params": student["cost"]["params"]["value"],
         "flops": student["cost"]["flops"]["value"],
@@ -152,6 +153,9 @@ def publish(
         "date": time.strftime("%Y-%m-%d"),
         "runs": rows,
     }
+    # the settings of a strategy are the same for all its seeds, so they stand there once
+    content["settings"] = {row["strategy"]: row["settings"] for row in rows}
+    content["runs"] = [{k: v for k, v in row.items() if k != "settings"} for row in rows]
     content = json.loads(json.dumps(content, default=dict))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
