@@ -45,3 +45,14 @@ class InterruptedRunError(Hwn2nError):
     """The user stopped the run; it can be resumed (exit code 130, as shells use for Ctrl-C)."""
 
     exit_code = 130
+
+
+def one_line(error: BaseException | str, limit: int = 300) -> str:
+    """The text of an error on one line of at most `limit` characters that print.
+
+    Other libraries' messages have line breaks, and control characters could steer a terminal; an
+    error without a text gives its type.
+    """
+    printable = "".join(sign if sign.isprintable() else " " for sign in str(error))
+    text = " ".join(printable.split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from hwn2n.atomic import write_atomic
 from hwn2n.distil import decode
-from hwn2n.distil.cache import cache_folder, write_atomically
+from hwn2n.distil.cache import cache_folder
 from hwn2n.distil.datasets import Data, load_data
 from hwn2n.distil.images import ImageSet
 from hwn2n.errors import InputError
@@ -119,15 +120,16 @@ def test_cache_folder_and_atomic_write(tmp_path, monkeypatch):
     monkeypatch.delenv("HWN2N_CACHE")
     assert cache_folder().name == "hwn2n"
     target = tmp_path / "new" / "file"
+    target.parent.mkdir()
 
     def fail(path):
         path.write_text("half")
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        write_atomically(target, fail)
+        write_atomic(target, fail)
     assert list(target.parent.iterdir()) == []
-    write_atomically(target, lambda path: path.write_text("whole"))
+    write_atomic(target, lambda path: path.write_text("whole"))
     assert [file.name for file in target.parent.iterdir()] == ["file"]
 
 

@@ -266,11 +266,13 @@ def test_a_forced_action_changes_what_follows_it():
 
 
 def test_values_do_not_see_the_action_of_their_own_step():
+    torch.manual_seed(0)
     policy = ShrinkagePolicy(FEATURES, hidden=6)
     steps = make_steps([-1, -1, -1])
     value = policy.evaluate(steps, torch.tensor([[1, 2, 3], [1, 7, 3]])).value
-    assert torch.equal(value[0, :2], value[1, :2])
-    assert value[0, 2] != value[1, 2]
+    # two rows of one batch may be rounded in another order
+    assert torch.allclose(value[0, :2], value[1, :2], rtol=0, atol=1e-6)
+    assert (value[0, 2] - value[1, 2]).abs() > 1e-4
 
 
 @pytest.mark.parametrize("policy", make_policies()[:2], ids=lambda p: p.kind)

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from small import files
 
+from hwn2n.atomic import write_atomic
 from hwn2n.errors import InputError, InterruptedRunError
 from hwn2n.run.folder import (
     RunFolder,
@@ -22,7 +23,6 @@ from hwn2n.run.folder import (
     load_checkpoint,
     read_json,
     save_checkpoint,
-    write_atomic,
     write_json,
 )
 from hwn2n.run.lock import working_on

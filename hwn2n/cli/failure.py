@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import typer
 
 from hwn2n.cli.console import print_json
-from hwn2n.errors import Hwn2nError
+from hwn2n.errors import Hwn2nError, one_line
 
 EXIT_USAGE = 2
 EXIT_UNEXPECTED = 70
@@ -33,7 +33,7 @@ def failed(error: BaseException, invocation: Invocation) -> int:
         traceback.print_exception(error)
     elif code == EXIT_UNEXPECTED:
         message += "; this is a fault of hwn2n: set HWN2N_DEBUG=1 to see where it comes from"
-    message = one_line(message)
+    message = one_line(message, limit=4000)
     if invocation.json:
         print_json({"error": message, "kind": type(error).__name__, "exit_code": code})
     print(f"error: {message}", file=sys.stderr, flush=True)
@@ -52,9 +52,3 @@ def _described(error: BaseException) -> tuple[str, int]:
         command = context.command_path if context is not None else "hwn2n"
         return f"{shown().rstrip('.')} (see {command} --help)", EXIT_USAGE
     return f"unexpected {type(error).__name__}: {error}", EXIT_UNEXPECTED
-
-
-def one_line(text: str) -> str:
-    """`text` on one line without characters that could steer a terminal."""
-    printable = "".join(sign if sign.isprintable() else " " for sign in text)
-    return " ".join(printable.split())

@@ -13,14 +13,14 @@ from typing import Any
 import yaml
 from torch import nn
 
+from hwn2n.atomic import write_atomic
 from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget
 from hwn2n.distil.datasets import Data, load_data
-from hwn2n.errors import InputError
+from hwn2n.errors import InputError, one_line
 from hwn2n.hardware.target import Target, build_target
 from hwn2n.network.files import Teacher, load_teacher
-from hwn2n.network.files.teacher import one_line
-from hwn2n.run.folder import RunFolder, read_json, write_atomic, write_json
+from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.provenance import digest, provenance
 from hwn2n.search.actions import SHRINK_VALUES
 from hwn2n.search.features import FEATURE_COUNTS

@@ -18,9 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hwn2n.distil.cache import cache_folder, write_atomically
-from hwn2n.distil.source import check_memory, one_line
-from hwn2n.errors import InputError
+from hwn2n.atomic import write_atomic
+from hwn2n.distil.cache import cache_folder
+from hwn2n.distil.source import check_memory
+from hwn2n.errors import InputError, one_line
 
 # Part of every cache key: raise it when decoding changes what comes out.
 CACHE_VERSION = 1
@@ -141,6 +142,7 @@ def _write_cache(path: Path, images: Tensor) -> None:
     if images.numel() > MAX_CACHED_BYTES:
         return
     try:
-        write_atomically(path, lambda temporary: save_file({"images": images}, temporary))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, lambda temporary: save_file({"images": images}, temporary))
     except (OSError, SafetensorError):
         return  # a cache that cannot be written (read-only, full) only costs time

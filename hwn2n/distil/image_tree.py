@@ -18,8 +18,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from hwn2n.distil.decode import ImageFile, decode_images
 from hwn2n.distil.images import ImageSet
-from hwn2n.distil.source import Source, one_line
-from hwn2n.errors import InputError
+from hwn2n.distil.source import Source
+from hwn2n.errors import InputError, one_line
 
 SPLIT_NAMES = {
     "train": ("train", "training"),

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from hwn2n.distil.images import ImageSet
-from hwn2n.distil.source import Source, find_folder, one_line, resize
-from hwn2n.errors import InputError
+from hwn2n.distil.source import Source, find_folder, resize
+from hwn2n.errors import InputError, one_line
 
 PIXELS = 32
 CLASSES = 1000

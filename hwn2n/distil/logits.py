@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from hwn2n.atomic import write_atomic
 from hwn2n.distil.accuracy import predict_logits
-from hwn2n.distil.cache import cache_folder, write_atomically
+from hwn2n.distil.cache import cache_folder
 from hwn2n.distil.feed import choose_precision
 from hwn2n.distil.images import ImageSet
 
@@ -49,7 +50,8 @@ def teacher_logits(
     logits = predict_logits(teacher, images, mean, std, device, precision=precision)
     with contextlib.suppress(OSError):
         tensors = {"logits": logits.cpu().contiguous()}
-        write_atomically(path, lambda temporary: save_file(tensors, temporary))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, lambda temporary: save_file(tensors, temporary))
     return logits
 
 

@@ -35,12 +35,6 @@ class Source:
     test: Callable[[], ImageSet] | None = None
 
 
-def one_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def find_folder(root: Path, subfolder: str, inside: Sequence[str], how: str) -> Path:
     """The first of root and root/subfolder in which one of the files or folders `inside` exists.
 

@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 import torch
 import torchvision.datasets as tv
 
-from hwn2n.distil.cache import cache_folder, write_atomically
+from hwn2n.atomic import write_atomic
+from hwn2n.distil.cache import cache_folder
 from hwn2n.distil.decode import ImageFile, decode_images
 from hwn2n.distil.images import ImageSet
-from hwn2n.distil.source import Source, find_folder, one_line, resize
-from hwn2n.errors import InputError
+from hwn2n.distil.source import Source, find_folder, resize
+from hwn2n.errors import InputError, one_line
 
 T = TypeVar("T")
 CALTECH_SIZE = 224  # as in the authors' code (datasets/caltech256.py)
@@ -98,7 +99,8 @@ def _unpack(raw: Path, files: list[str], name: str) -> Path:
         source = raw / file if (raw / file).is_file() else raw / f"{file}.gz"
         target = base / name / "raw" / file
         if not target.is_file():
-            write_atomically(target, partial(unpack, source))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(target, partial(unpack, source))
     return base
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from hwn2n.distil.images import ImageSet
-from hwn2n.distil.source import Source, check_memory, one_line, resize
-from hwn2n.errors import InputError
+from hwn2n.distil.source import Source, check_memory, resize
+from hwn2n.errors import InputError, one_line
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from fvcore.nn.jit_handles import conv_flop_count, get_shape
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from hwn2n.errors import MeasurementError
+from hwn2n.errors import MeasurementError, one_line
 
 # Words in the name of an aten operator that multiplies and sums. They stand between "_", so that
 # upsample_bilinear2d (interpolation, counted by fvcore) is not taken for the layer `bilinear`.
@@ -97,7 +97,8 @@ def _trace(model: nn.Module, example_input: Tensor) -> tuple[int, dict[str, int]
         subject = copy.deepcopy(model)
     except Exception as error:
         raise MeasurementError(
-            f"the model must be copyable to be counted; found {_one_line(error)}"
+            "the model must be copyable to be counted; found "
+            f"{type(error).__name__}: {one_line(error)}"
         ) from error
     for module in subject.modules():
         # Set directly: modules from torch.export refuse .eval(), and have no modes to change.
@@ -116,7 +117,7 @@ def _trace(model: nn.Module, example_input: Tensor) -> tuple[int, dict[str, int]
     except Exception as error:
         raise MeasurementError(
             "the model must be traceable to be counted, on an input of shape "
-            f"{tuple(example_input.shape)}; found {_one_line(error)}"
+            f"{tuple(example_input.shape)}; found {type(error).__name__}: {one_line(error)}"
         ) from error
     uncounted = dict(sorted(analysis.unsupported_ops().items()))
     contractions = [name for name in uncounted if _is_contraction(name)]
@@ -142,8 +143,3 @@ def _convolution_mode_flops(inputs: list[Any], outputs: list[Any]) -> int:
     """FLOPs of a convolution with padding="same" or "valid", which fvcore does not know."""
     x, weight, output = get_shape(inputs[0]), get_shape(inputs[1]), get_shape(outputs[0])
     return int(conv_flop_count(x, weight, output, transposed=False))
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 200 else f"{text[:197]}..."

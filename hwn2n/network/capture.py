@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram, export
 
-from hwn2n.errors import InputError
+from hwn2n.errors import InputError, one_line
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.module import instantiate_with
 from hwn2n.network.translate import translate
@@ -71,7 +71,7 @@ def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProg
         except Exception as error:
             raise InputError(
                 f"the model must accept images of shape (N, {', '.join(map(str, input_shape))}), "
-                f"but it failed: {_line(error)}"
+                f"but it failed: {type(error).__name__}: {one_line(error)}"
             ) from error
         _check_logits(logits)
         try:
@@ -79,7 +79,7 @@ def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProg
         except Exception as error:
             raise InputError(
                 f"torch.export must be able to trace the model with a dynamic batch, but it "
-                f"failed: {_line(error)}"
+                f"failed: {type(error).__name__}: {one_line(error)}"
             ) from error
 
 
@@ -126,8 +126,3 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {text}"[:300]

@@ -11,11 +11,12 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.export import Dim, export, save
 
+from hwn2n.atomic import write_atomic
 from hwn2n.errors import Hwn2nError
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.files import load_teacher
 from hwn2n.network.files.exported import EXTRA_FILE
-from hwn2n.run.folder import RunFolder, write_atomic, write_json
+from hwn2n.run.folder import RunFolder, write_json
 
 _TOLERANCE = 1e-4
 

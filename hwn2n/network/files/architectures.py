@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hwn2n.errors import InputError
-from hwn2n.network.files.teacher import one_line
+from hwn2n.errors import InputError, one_line
 from hwn2n.network.files.weights import check_names_and_shapes
 from hwn2n.network.teachers import TEACHERS, build_teacher
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from hwn2n.errors import InputError
-from hwn2n.network.files.teacher import one_line
+from hwn2n.errors import InputError, one_line
 
 MAX_EXPANSION = 20
 """Most bytes an archive may expand to, per byte of it. PyTorch stores without compression, and

@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from hwn2n.errors import InputError
-from hwn2n.network.files.teacher import one_line
+from hwn2n.errors import InputError, one_line
 
 
 def read_description(said: Any, where: str) -> dict[str, Any]:

@@ -23,14 +23,14 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from hwn2n.errors import InputError
+from hwn2n.errors import InputError, one_line
 from hwn2n.network.files.archive import read_members
 from hwn2n.network.files.description import read_description
 from hwn2n.network.files.guard import load_plain, weights_only
 from hwn2n.network.files.interface import read_interface
 from hwn2n.network.files.payloads import clean_pickled_tensors, clean_raw_tensors
 from hwn2n.network.files.program import clean_program
-from hwn2n.network.files.teacher import Teacher, check_classifier, check_weights, one_line
+from hwn2n.network.files.teacher import Teacher, check_classifier, check_weights
 
 EXTRA_FILE = "hwn2n.json"
 """Name under which hwn2n's own `.pt2` files carry classes, mean, std, data and metadata, as

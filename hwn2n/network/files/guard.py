@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from hwn2n.errors import InputError
-from hwn2n.network.files.teacher import one_line
+from hwn2n.errors import InputError, one_line
 
 _FORCE_SAFE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _FORCE_UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"

@@ -7,7 +7,6 @@ it loads with `weights_only=True`.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hwn2n.errors import InputError
+from hwn2n.atomic import write_atomic
+from hwn2n.errors import InputError, one_line
 from hwn2n.network.files.description import plain_metadata, read_description
-from hwn2n.network.files.teacher import check_weights, one_line
+from hwn2n.network.files.teacher import check_weights
 from hwn2n.network.files.weights import unwrap_state_dict
 
 FORMAT = "hwn2n-teacher"
@@ -85,7 +85,7 @@ def save_teacher(
         },
         **described,
     }
-    _write_atomically(path, content)
+    _write(path, content)
 
 
 def read_own_file(content: Any, source: str) -> OwnFile | None:
@@ -110,23 +110,13 @@ def read_own_file(content: Any, source: str) -> OwnFile | None:
     )
 
 
-def _write_atomically(path: Path, content: dict[str, Any]) -> None:
-    """A crash at any moment leaves the old file or the new one, never a part of either."""
+def _write(path: Path, content: dict[str, Any]) -> None:
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        write_atomic(path, write)
     except OSError as error:
         raise InputError(f"{path}: must be writable, but: {one_line(error)}") from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)  # mkstemp's 0600 is meant for secrets
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: must be writable, but: {one_line(error)}") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)

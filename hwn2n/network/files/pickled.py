@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hwn2n.errors import InputError
+from hwn2n.errors import InputError, one_line
 from hwn2n.network.files.guard import UnsafePickleError
-from hwn2n.network.files.teacher import one_line
 
 HOW_TO_SAVE = (
     "save torch.save(model.state_dict(), ...) and give --arch, or use torch.export.save; or pass"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from hwn2n.errors import InputError
+from hwn2n.errors import InputError, one_line
 
 LARGEST_IMAGE = 2**26
 """Most values in one image: 256 MiB of float32. The shape may come from a hostile file."""
@@ -43,13 +43,6 @@ class Teacher:
     """What else the file records, such as the accuracies and the recipe."""
     source: str
     """The file it was read from."""
-
-
-def one_line(error: BaseException | str, limit: int = 300) -> str:
-    """The text of an error on one line of at most `limit` printable characters."""
-    printable = "".join(sign if sign.isprintable() else " " for sign in str(error))
-    text = " ".join(printable.split()) or type(error).__name__
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def check_weights(model: nn.Module, source: str) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hwn2n.errors import InputError
-from hwn2n.network.files.teacher import one_line
+from hwn2n.errors import InputError, one_line
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

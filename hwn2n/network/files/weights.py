@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hwn2n.errors import InputError
-from hwn2n.network.files.teacher import check_weights, one_line
+from hwn2n.errors import InputError, one_line
+from hwn2n.network.files.teacher import check_weights
 
 _WRAPPINGS = ("state_dict", "model_state_dict", "model", "net")
 _NAMED_AT_MOST = 3

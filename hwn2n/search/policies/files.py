@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from hwn2n.atomic import write_atomic
 from hwn2n.errors import InputError
 from hwn2n.search.policies.base import Policy
 from hwn2n.search.policies.removal import RemovalPolicy
@@ -52,17 +53,10 @@ def save_policy(path: str | os.PathLike[str], policy: Policy, meta: Mapping[str,
         name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()
     }
     data = save(tensors, metadata={_ENTRY: json.dumps(header, sort_keys=True)})
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        write_atomic(target, lambda temporary: temporary.write_bytes(data))
     except OSError as error:
         raise InputError(f"a policy must be writable to {target}, but: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_policy(
