@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,16 +12,7 @@ from torch import Tensor
 from hwn2n.distil.images import ImageSet
 from hwn2n.distil.source import Source, check_memory, resize
 from hwn2n.errors import InputError, one_line
-
-
-@contextmanager
-def _working_folder_importable() -> Iterator[None]:
-    """A console script lacks the working folder on sys.path, where a user's module often lies."""
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        yield
-    finally:
-        sys.path.pop(0)
+from hwn2n.importing import import_user_module
 
 
 def import_function(reference: str) -> Callable[..., Any]:
@@ -38,8 +25,7 @@ def import_function(reference: str) -> Callable[..., Any]:
     if not module_name or not function_name:
         raise InputError(f"a function must be named as module:function, but got {reference!r}")
     try:
-        with _working_folder_importable():
-            module = importlib.import_module(module_name)
+        module = import_user_module(module_name)
     except Exception as error:  # the module is the user's: it may raise anything
         raise InputError(
             f"module {module_name} of {reference} must be importable: {one_line(error)}"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hwn2n.errors import InputError, one_line
+from hwn2n.importing import import_user_module
 from hwn2n.network.files.weights import check_names_and_shapes
 from hwn2n.network.teachers import TEACHERS, build_teacher
 
@@ -132,19 +130,10 @@ def _call_factory(arch: str, arch_kwargs: Mapping[str, Any]) -> nn.Module:
 
 
 def _import(name: str, arch: str) -> Any:
-    # The console script's sys.path lacks the current directory, where users keep their modules.
-    here = str(Path.cwd())
-    added = here not in sys.path and "" not in sys.path
-    if added:
-        sys.path.insert(0, here)
     try:
-        importlib.invalidate_caches()
-        return importlib.import_module(name)
+        return import_user_module(name)
     except Exception as error:
         raise InputError(
             f"--arch {arch}: {name} must be importable from the current directory or the"
             f" environment, but: {type(error).__name__}: {one_line(error)}"
         ) from error
-    finally:
-        if added and here in sys.path:
-            sys.path.remove(here)

@@ -1,0 +1,25 @@
+"""Modules of the user's, named on the command line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+
+def import_user_module(name: str) -> ModuleType:
+    """Import a module; those of the working folder count. Raises whatever the import raises.
+
+    A console script's sys.path lacks the working folder, where users keep their modules.
+    """
+    here = str(Path.cwd())
+    added = here not in sys.path and "" not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
