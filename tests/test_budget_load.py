@@ -3,12 +3,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hwn2n.budget.cost import Reading
 from hwn2n.budget.load import load_budget
-from hwn2n.budget.schema import BudgetModel
 from hwn2n.errors import InputError
 
 BUDGETS = Path(__file__).parent.parent / "budgets"
@@ -43,8 +40,8 @@ def test_the_shipped_budgets_mean_what_they_should():
 def test_a_row_remembers_how_and_where_it_was_written():
     path = BUDGETS / "mnist-20k.yaml"
     [row] = load_budget(path).rows
-    assert row.source == f"params <= 20000 ({path}:5)"
-    assert row.line == 5
+    assert row.source == f"params <= 20000 ({path}:6)"
+    assert (row.written, row.where, row.line) == ("params <= 20000", f"{path}:6", 6)
 
 
 def test_paths_texts_and_mappings_give_the_same_budget(tmp_path):
@@ -93,6 +90,9 @@ b: [1e6, -1]
         "precision": "bf16",
         "batch": 8,
         "threads": None,
+        "power_mode": None,
+        "power": {"source": "auto", "rail": None},
+        "match": None,
     }
     assert budget.input == (8, 3, 32, 32)
     assert [row.id for row in budget.rows] == [
@@ -127,12 +127,25 @@ def test_two_rows_on_one_column_get_ids_of_their_own():
         (HEAD, 1, "at least one constraint"),
         (HEAD + "constraints: 5\n", 3, "a list must stand here; found 5"),
         (HEAD + "constrains: []\n", 3, "found 'constrains'; did you mean 'constraints'"),
-        ("apiVersion: hwn2n/v1\nname: a b\n", 2, "should match pattern"),
+        ("apiVersion: hwn2n/v1\nname: a b\n", 2, "a name must begin with a letter or digit"),
         ("apiVersion: hwn2n/v1\nname: 5\n", 2, "text must stand here; found 5"),
         (HEAD + "input: [1, 3, 32]\n", 3, "at least 4 items"),
         (HEAD + "input: [1, 3, 32, 0]\n", 3, "greater than or equal to 1"),
         (HEAD + "target: [cpu]\n", 3, "text must stand here"),
         (HEAD + "target:\n  device: cpu\n  batch: big\n", 5, "a whole number must stand here"),
+        (HEAD + "target:\n  device: gpu\n", 4, "a device must be cpu, cuda or cuda:N"),
+        (HEAD + "target:\n  power: {source: ina,\n   rails: a}\n", 5, "did you mean 'rail'"),
+        (
+            rows("{metric: params, max: 1}") + "target: {device: cpu,\n  runtime: tensorrt}\n",
+            6,
+            "runtime tensorrt must have device cuda or cuda:N; found cpu",
+        ),
+        (
+            rows("{metric: params, max: 1}") + "target:\n  power: {source: rapl, rail: x}\n"
+            "  device: cpu\n  match: {gpu: 1}\n",
+            8,
+            "text must stand here",
+        ),
         (rows("5"), 4, "a mapping must stand here; found 5"),
         (rows("{metric: params, max: 1}", "{metric: params}"), 5, "must have max or min"),
         (rows("{metric: params, maxx: 1}"), 4, "did you mean 'max'"),
@@ -152,7 +165,8 @@ def test_two_rows_on_one_column_get_ids_of_their_own():
         (rows("{sum: [], max: 1}"), 4, "at least 1 item"),
         (rows("{sum: [{metric: params}], max: 1}"), 4, "the key 'scale' must be given"),
         (rows("{sum: [{metric: flops, scale: 1ms}], max: 1}"), 4, "the unit of flops"),
-        (rows("{sum: [{metric: flops, scale: 1, coef: 0}], max: 1}"), 4, "must not be zero"),
+        (rows("{sum: [{metric: flops, scale: 1, coef: 0}], max: 1}"), 4, "not zero; found 0"),
+        (rows("{sum: [{metric: flops, scale: 1, coef: 1e-300}], max: 1}"), 4, "found 1e-300"),
         (rows("{sum: [{metric: accuracy, scale: -1pt}], max: 1}"), 4, "must not be a difference"),
         (rows("{sum: [{metric: flops, scale: 1}], max: 1ms}"), 4, "unit of the limit of a sum"),
         (rows("{sum: [{metric: flops, scale: 1}], max: 5%}"), 4, "must be a number; found 5%"),
@@ -167,6 +181,8 @@ def test_two_rows_on_one_column_get_ids_of_their_own():
         (HEAD + "columns: [params]\nA: [[1, 2]]\nb: [1]\n", 4, "must have 1 numbers"),
         (HEAD + "columns: [params]\nA: [[0]]\nb: [1]\n", 4, "other than 0"),
         (HEAD + "columns: [params]\nA: [[.inf]]\nb: [1]\n", 4, "finite number"),
+        (HEAD + "columns: [params]\nA: [[-1e-99]]\nb: [1]\n", 4, "0, or 1e-24 or more in size"),
+        (HEAD + "columns: [params]\nA: [[1]]\nb: [1e-99]\n", 5, "0, or 1e-24 or more in size"),
         (HEAD + "columns: [params]\nA: [[1]]\nb: [1, 2]\n", 5, "as many rows; found 1 and 2"),
     ],
 )
@@ -176,6 +192,11 @@ def test_bad_budgets_are_refused_with_their_line(text, line, message):
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"budget:{line}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_in_the_wrong_place_is_no_hint_at_itself():
+    with pytest.raises(InputError, match=r"found 'metric'$"):
+        load_budget(HEAD + "metric: params\n")
 
 
 def test_numbers_from_python_may_be_of_any_size():
@@ -188,37 +209,13 @@ def test_numbers_from_python_may_be_of_any_size():
             load_budget(base | data)
 
 
-SHIPPED = [path.read_text() for path in sorted(BUDGETS.glob("*.yaml"))]
-PIECES = [*":-[]{}#&*!|>'\"%@,\n\t ", "\0", "\ud7ff", "é", "1e999", ".nan", "[" * 30, "<<", "0x"]
-
-
-@settings(max_examples=300, deadline=None)
-@given(data=st.data())
-def test_a_mutated_budget_loads_or_gives_one_clear_line(data):
-    text = data.draw(st.sampled_from(SHIPPED))
-    for _ in range(data.draw(st.integers(1, 4))):
-        start = data.draw(st.integers(0, len(text)))
-        end = min(len(text), start + data.draw(st.integers(0, 6)))
-        text = text[:start] + data.draw(st.sampled_from(PIECES) | st.text(max_size=4)) + text[end:]
-    try:
-        load_budget(text + "\n")
-    except InputError as error:
-        assert str(error).startswith("budget:")
-        assert len(str(error).splitlines()) == 1
-
-
-def test_the_schema_can_be_published():
-    schema = BudgetModel.model_json_schema()
-    assert schema["additionalProperties"] is False
-    assert schema["properties"]["apiVersion"]["const"] == "hwn2n/v1"
-
-
 def test_budgets_are_read_without_torch():
     code = (
         "import sys; from hwn2n.budget.load import load_budget; "
         f"load_budget({str(BUDGETS / 'demo.yaml')!r}).resolve; "
         "import hwn2n.budget.cost, hwn2n.budget.matrix; "
-        "print([name for name in ('torch', 'torchvision', 'scipy') if name in sys.modules])"
+        "heavy = ('torch', 'torchvision', 'scipy', 'numpy'); "
+        "print([name for name in heavy if name in sys.modules])"
     )
     result = subprocess.run(
         [sys.executable, "-c", code],

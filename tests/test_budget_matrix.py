@@ -138,10 +138,35 @@ def test_a_relative_row_needs_the_teachers_value():
     assert optional.resolve(TEACHER).warnings == ()
 
 
+def test_a_column_is_known_as_surely_as_its_most_demanding_row_asks():
+    budget = load_budget(
+        TEXT.replace("tolerance: 5%", "confidence: 0.9").replace("1mJ,", "1mJ, confidence: 0.999,")
+        + "  - {metric: latency, stat: p50, min: 1ms, confidence: 0.99}\n"
+        + "  - {sum: [{metric: latency, stat: p95, scale: 1s}, {metric: params, scale: 1}],"
+        " max: 9, confidence: 0.8}\n"
+    )
+    # params: 0.95 by default in one row and 0.8 in another; energy only warns
+    assert budget.confidences == {
+        "params": 0.95, "flops": 0.95, "latency_p50": 0.99, "latency_p95": 0.8, "accuracy": 0.95,
+    }  # fmt: skip
+    assert Budget(name="unconstrained", rows=()).confidences == {}
+
+
 def test_a_scale_relative_to_nothing_is_refused():
     text = TEXT.replace("scale: 1k", "scale: 50%")
     with pytest.raises(InputError, match="a scale must be positive; found 0"):
         load_budget(text).resolve(TEACHER | cost(params=0))
+
+
+def test_a_teacher_out_of_all_proportion_is_refused():
+    # 500 % of it is no number, and neither is a share of the smallest number that there is.
+    for text, teacher, error in (
+        (TEXT.replace("max: 50%", "max: 500%"), 1e308, "a limit must be finite; found inf"),
+        (TEXT.replace("scale: 1k", "scale: 500%"), 1e308, "one can divide by; found inf"),
+        (TEXT.replace("scale: 1k", "scale: 50%"), 1e-320, "one can divide by; found 4.9"),
+    ):
+        with pytest.raises(InputError, match=error):
+            load_budget(text).resolve(TEACHER | cost(params=teacher))
 
 
 def test_a_budget_without_rows_is_unconstrained():

@@ -62,7 +62,7 @@ _ALL: tuple[Column, ...] = (
     Column("params", "params", "", "counted", "unique parameters, without buffers"),
     Column("flops", "flops", "", "counted", "fvcore's FLOPs of one image (1 MAC = 1 FLOP)"),
     Column("weight_bytes", "weight_bytes", "B", "counted", "parameters and persistent buffers"),
-    Column("file_bytes", "file_bytes", "B", "counted", "size of the exported file"),
+    Column("file_bytes", "file_bytes", "B", "counted", "size of the file that the runtime loads"),
     Column("peak_memory", "peak_memory", "B", "measured", "most memory in use during inference"),
     _latency("p50"),
     _latency("p90"),
@@ -77,7 +77,13 @@ _ALL: tuple[Column, ...] = (
     Column("power_avg_net", "power", "W", "measured", _POWER + "less idle", "avg", "net"),
     Column("energy", "energy", "J", "measured", "energy of the inference of one image"),
     Column("accuracy", "accuracy", "fraction", "learned", "top-1 on the validation images"),
-    Column("worst_class_accuracy", "worst_class_accuracy", "fraction", "learned", "of any class"),
+    Column(
+        "worst_class_accuracy",
+        "worst_class_accuracy",
+        "fraction",
+        "learned",
+        "top-1 on the validation images of the class that is recognised worst",
+    ),
 )
 
 COLUMNS: dict[str, Column] = {column.name: column for column in _ALL}

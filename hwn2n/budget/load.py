@@ -16,11 +16,16 @@ from hwn2n.budget.problems import shown, translated
 from hwn2n.budget.rows import OpenRow
 from hwn2n.budget.schema import BudgetModel, MetricRow, SumRow, Term
 from hwn2n.budget.strict_yaml import Document, KeyPath, load_yaml, parse_yaml
+from hwn2n.budget.target_file import check_settings
+from hwn2n.budget.target_schema import TargetModel, settings_of
 from hwn2n.budget.units import Quantity, parse_quantity
 from hwn2n.errors import InputError
 
 # The limit of a weighted sum is a plain number; what may be written is what a count may be.
 _SUM = Column("the limit of a sum", "sum", "", "counted", "a number without a unit")
+
+SMALLEST = 1e-24
+"""The smallest coefficient: one that is nearly zero would be lost when it is divided by a scale."""
 
 
 def load_budget(source: str | Path | Mapping[str, Any]) -> Budget:
@@ -48,13 +53,15 @@ def budget_of(document: Document) -> Budget:
     try:
         model = BudgetModel.model_validate(document.data)
     except ValidationError as error:
-        raise translated(error, document) from error
+        raise translated(error, document, BudgetModel) from error
+    if isinstance(model.target, TargetModel):
+        check_settings(model.target, document, ("target",))
     rows = [*_constraint_rows(model, document), *_matrix_rows(model, document)]
     return Budget(
         name=model.name,
         rows=tuple(_with_unique_ids(rows)),
         input=None if model.input is None else _four(model.input),
-        target=model.target if isinstance(model.target, str | None) else model.target.model_dump(),
+        target=model.target if isinstance(model.target, str | None) else settings_of(model.target),
         description=model.description,
         file=document.name,
     )
@@ -91,6 +98,7 @@ def _constraint_rows(model: BudgetModel, document: Document) -> Iterator[OpenRow
                 limit=limit,
                 lower=side == "min",
                 source=_source(label, ">=" if side == "min" else "<=", str(limit), document, path),
+                where=document.where(path),
                 line=document.line(path),
                 tolerance=_tolerance(row.tolerance, (*path, "tolerance"), document),
                 confidence=row.confidence,
@@ -108,8 +116,12 @@ def _terms(
         if column.name in seen:
             raise document.error(here, f"a column must stand once in a sum; found {column.name}")
         seen.add(column.name)
-        if term.coef == 0:
-            raise document.error((*here, "coef"), "a coefficient must not be zero; found 0")
+        if abs(term.coef) < SMALLEST:
+            raise document.error(
+                (*here, "coef"),
+                f"a coefficient must be {SMALLEST:g} or more in size, not zero; "
+                f"found {term.coef:g}",
+            )
         try:
             scale = parse_quantity(term.scale, column)
         except InputError as error:
@@ -173,6 +185,12 @@ def _matrix_rows(model: BudgetModel, document: Document) -> Iterator[OpenRow]:
                 f"a row of A must have {len(model.columns)} numbers, one for each column; "
                 f"found {len(numbers)}",
             )
+        for number in (*numbers, upper):
+            if 0 < abs(number) < SMALLEST:
+                raise document.error(
+                    path if number != upper else ("b", index),
+                    f"a number must be 0, or {SMALLEST:g} or more in size; found {number:g}",
+                )
         terms = tuple((n, v, None) for n, v in zip(model.columns, numbers, strict=True) if v != 0)
         if not terms:
             raise document.error(path, "a row of A must have a number other than 0; found none")
@@ -183,6 +201,7 @@ def _matrix_rows(model: BudgetModel, document: Document) -> Iterator[OpenRow]:
             limit=Quantity(upper, "absolute", f"{upper:g}"),
             lower=False,
             source=_source(label, "<=", f"{upper:g}", document, path),
+            where=document.where(path),
             line=document.line(path),
         )
 

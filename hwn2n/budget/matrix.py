@@ -4,6 +4,9 @@
 teacher's cost in and gives `Constraints`, which answers questions about costs. A lower limit is
 a row with negated coefficients. The paper (arXiv 1709.06030) states its resource constraints in
 the same form.
+
+numpy and scipy are imported where they are used: reading and explaining a file needs neither, and
+they take longer to import than all the rest takes to run.
 """
 
 from __future__ import annotations
@@ -13,14 +16,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hwn2n.budget.columns import in_order
 from hwn2n.budget.cost import Cost
 from hwn2n.budget.rows import OpenRow, Row
 from hwn2n.errors import InputError, MeasurementError
 
 if TYPE_CHECKING:
+    import numpy as np
     from scipy.optimize import LinearConstraint
 
 
@@ -39,6 +41,8 @@ class Constraints:
     @cached_property
     def A(self) -> np.ndarray:  # noqa: N802  the A of A x <= b
         """The coefficients, (m rows, n columns)."""
+        import numpy as np
+
         matrix = np.zeros((len(self.rows), len(self.columns)))
         for i, row in enumerate(self.rows):
             for name, coefficient in row.coefficients.items():
@@ -48,12 +52,13 @@ class Constraints:
     @cached_property
     def b(self) -> np.ndarray:
         """The upper limits, (m,)."""
+        import numpy as np
+
         return np.array([row.upper for row in self.rows])
 
     @cached_property
     def linear(self) -> LinearConstraint:
         """The rows as scipy's constraint, for scipy's own solvers."""
-        # Imported here because it takes half a second, which validating a file need not wait for.
         from scipy.optimize import LinearConstraint
 
         return LinearConstraint(self.A, ub=self.b)
@@ -75,6 +80,8 @@ class Constraints:
 
         Raises MeasurementError naming the columns that are unavailable in `cost`.
         """
+        import numpy as np
+
         chosen = self if columns is None else self.only(columns)
         if missing := chosen.missing(cost):
             raise MeasurementError(
@@ -89,8 +96,11 @@ class Constraints:
         A row may be exceeded by `tolerance` plus its own tolerance, as shares of its scale.
         Raises MeasurementError where a column is unavailable.
         """
-        allowed = np.array([tolerance + row.tolerance for row in self.rows])
-        return bool(np.all(self.residuals(cost) <= allowed))
+        residuals = self.residuals(cost).tolist()
+        return all(
+            residual <= tolerance + row.tolerance
+            for residual, row in zip(residuals, self.rows, strict=True)
+        )
 
     def binding(self, cost: Cost) -> Row:
         """The row that decides: the largest residual among the rows that `cost` can answer.
@@ -148,6 +158,16 @@ class Budget:
     def relative_columns(self) -> tuple[str, ...]:
         """The columns that must be known of the teacher to resolve the budget."""
         return in_order(c for row in self.rows for c in row.relative_columns)
+
+    @cached_property
+    def confidences(self) -> dict[str, float]:
+        """For each of `columns`, the highest confidence that a steering row asks of it."""
+        asked: dict[str, float] = {}
+        for row in self.rows:
+            if row.severity == "error":
+                for name in row.columns:
+                    asked[name] = max(row.confidence, asked.get(name, 0.0))
+        return {name: asked[name] for name in self.columns}
 
     def resolve(self, teacher: Cost) -> Constraints:
         """The constraints in numbers, given the teacher's cost on the same target.

@@ -6,6 +6,7 @@ inequality between numbers when the teacher's cost is known.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ class Row:
     `scale` > 0 makes the residuals of different rows comparable (the size of the limit unless
     said otherwise); `tolerance` is the share of `scale` by which the row may be exceeded.
     `lower` says that a person wrote a lower limit, whose row is negated. `source` is how it was
-    written, with its file and line.
+    written, with its file and line, which are also `where`.
     """
 
     id: str
@@ -32,11 +33,17 @@ class Row:
     upper: float
     scale: float
     source: str
+    where: str = ""
     lower: bool = False
     line: int | None = None
     tolerance: float = 0.0
     confidence: float = 0.95
     severity: Severity = "error"
+
+    @property
+    def written(self) -> str:
+        """How the row was written, without its file and line."""
+        return written(self.source, self.where)
 
     @property
     def column(self) -> str | None:
@@ -92,10 +99,16 @@ class OpenRow:
     limit: Quantity
     lower: bool
     source: str
+    where: str = ""
     line: int | None = None
     tolerance: float = 0.0
     confidence: float = 0.95
     severity: Severity = "error"
+
+    @property
+    def written(self) -> str:
+        """How the row was written, without its file and line."""
+        return written(self.source, self.where)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -122,7 +135,14 @@ class OpenRow:
             if divisor <= 0:
                 raise InputError(f"{self.source}: a scale must be positive; found {divisor:g}")
             coefficients[column] = coef / divisor
+            if not 0 < abs(coefficients[column]) < math.inf:
+                raise InputError(
+                    f"{self.source}: a scale must be a number that one can divide by; "
+                    f"found {divisor:g}"
+                )
         limit = self.limit.resolve(known.get(self.columns[0]))
+        if not math.isfinite(limit):
+            raise InputError(f"{self.source}: a limit must be finite; found {limit:g}")
         sign = -1.0 if self.lower else 1.0
         return Row(
             id=self.id,
@@ -131,9 +151,15 @@ class OpenRow:
             # A limit of zero (an accuracy of exactly the allowed loss) has no size of its own.
             scale=abs(limit) or 1.0,
             source=self.source,
+            where=self.where,
             lower=self.lower,
             line=self.line,
             tolerance=self.tolerance,
             confidence=self.confidence,
             severity=self.severity,
         )
+
+
+def written(source: str, where: str) -> str:
+    """The part of a row's `source` in front of its file and line."""
+    return source.removesuffix(f" ({where})")

@@ -26,41 +26,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, Tag, model_validator
+from pydantic import Discriminator, Field, StrictInt, Tag, model_validator
+
+from hwn2n.budget.target_schema import Finite, Name, Positive, Strict, TargetModel
 
 API_VERSION = "hwn2n/v1"
 
 # A quantity as written: 5M, 10ms, 60%, -1pt, or a bare number where the column has no unit.
 QuantityText = str | StrictInt | float
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e24, le=1e24)]
-Positive = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class TargetModel(_Strict):
-    """An inline target: what runs the network, and how."""
-
-    device: str = Field(default="cpu", description="cpu, cuda or cuda:N")
-    runtime: Literal["eager"] = "eager"
-    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    batch: Positive = 1
-    threads: Positive | None = Field(default=None, description="CPU threads; all if left out")
-
-
-class _Limits(_Strict):
+class _Limits(Strict):
     """What every kind of row has: a limit on either side, and how the row is judged."""
 
-    id: Name | None = None
-    max: QuantityText | None = None
-    min: QuantityText | None = None
+    id: Name | None = Field(default=None, description="name of the row in tables and results")
+    max: QuantityText | None = Field(default=None, description="at most this much")
+    min: QuantityText | None = Field(default=None, description="at least this much")
     tolerance: str | None = Field(
         default=None, description="share of the limit by which it may be exceeded, e.g. 2%"
     )
-    confidence: float = Field(default=0.95, ge=0.5, lt=1.0)
+    confidence: float = Field(
+        default=0.95, ge=0.5, lt=1.0, description="level of the interval of a measured value"
+    )
     severity: Literal["error", "warn"] = Field(
         default="error", description="a row of severity warn informs and never steers"
     )
@@ -72,28 +59,36 @@ class _Limits(_Strict):
         return self
 
 
+_METRIC = Field(description="what is limited, such as params or latency")
+_STAT = Field(default=None, description="which statistic of the metric, such as p95 of latency")
+_SCOPE = Field(
+    default=None,
+    description="latency: end_to_end (default) or device; power: total (default) or net of idle",
+)
+
+
 class MetricRow(_Limits):
     """A limit on one column."""
 
-    metric: str
-    stat: str | None = None
-    scope: str | None = None
+    metric: str = _METRIC
+    stat: str | None = _STAT
+    scope: str | None = _SCOPE
 
 
-class Term(_Strict):
+class Term(Strict):
     """One column of a weighted sum: `coef * value / scale`, where the scale cancels the unit."""
 
-    metric: str
-    stat: str | None = None
-    scope: str | None = None
-    coef: Finite = 1.0
-    scale: QuantityText
+    metric: str = _METRIC
+    stat: str | None = _STAT
+    scope: str | None = _SCOPE
+    coef: Finite = Field(default=1.0, description="weight of the term; not zero")
+    scale: QuantityText = Field(description="the value that counts as 1, such as 10ms")
 
 
 class SumRow(_Limits):
     """A limit on a weighted sum of columns; the limit is a plain number."""
 
-    sum: list[Term] = Field(min_length=1, max_length=32)
+    sum: list[Term] = Field(min_length=1, max_length=32, description="the terms that are added")
 
 
 # The tags must not be keys of the file: errors carry them among the keys of the path.
@@ -119,22 +114,38 @@ TargetField = Annotated[
 ]
 
 
-class BudgetModel(_Strict):
+class BudgetModel(Strict):
     """A budget file."""
 
     apiVersion: Literal["hwn2n/v1"] = Field(description="version of this schema")  # noqa: N815
-    name: Name
-    description: str | None = None
+    name: Name = Field(description="name of the budget in results")
+    description: str | None = Field(default=None, description="for people; not read")
     target: TargetField | None = Field(
-        default=None, description="name of a target, or an inline one"
+        default=None,
+        description="where it is measured: cpu, cuda, cuda:N, the name of a file in profiles/, a "
+        "path to one, or the settings themselves",
     )
     input: Annotated[list[Positive], Field(min_length=4, max_length=4)] | None = Field(
         default=None, description="batch, channels, height and width"
     )
-    constraints: list[ConstraintRow] = Field(default_factory=list, max_length=256)
-    columns: list[str] | None = Field(default=None, min_length=1, max_length=64)
-    A: list[list[Finite]] | None = Field(default=None, min_length=1, max_length=256)
-    b: list[Finite] | None = Field(default=None, min_length=1, max_length=256)
+    constraints: list[ConstraintRow] = Field(
+        default_factory=list, max_length=256, description="limits, one row each"
+    )
+    columns: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="columns of the matrix form, A x <= b in SI units",
+    )
+    A: list[list[Finite]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="coefficients: a row for each number of b, a number for each of the columns",
+    )
+    b: list[Finite] | None = Field(
+        default=None, min_length=1, max_length=256, description="upper limits, one for each row"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> BudgetModel:

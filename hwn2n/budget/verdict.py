@@ -1,120 +1,133 @@
-"""A verdict on one row of a budget that knows how sure the measurement is."""
+"""From a row of a budget and a cost to a verdict that respects the intervals of both sides."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any
-
-from hwn2n.budget.cost import Cost, How
-from hwn2n.budget.rows import OpenRow, Row, Severity
+from hwn2n.budget.cost import Cost, How, Reading
+from hwn2n.budget.judgement import Judgement, Verdict
+from hwn2n.budget.matrix import Constraints
+from hwn2n.budget.rows import OpenRow, Row
 from hwn2n.budget.units import format_quantity
+from hwn2n.errors import MeasurementError
+
+_LEAST_CERTAIN_FIRST: tuple[How, ...] = ("measured", "cached", "exact")
 
 
-class Verdict(Enum):
-    """What can be said about a row."""
-
-    PASS = "pass"
-    """Inside: an exact value, or the whole interval of a measured one."""
-
-    VIOLATED = "violated"
-    """Outside: an exact value, or the whole interval of a measured one."""
-
-    INCONCLUSIVE = "inconclusive"
-    """The interval of a measured value holds the limit."""
-
-    UNAVAILABLE = "unavailable"
-    """A column of the row cannot be had here."""
-
-    SKIPPED = "skipped"
-    """Not asked for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """One row of a budget and what was found. Numbers are in SI units, None where unknown.
-
-    `text` is the row as written with its file, `line` its line there. `low` and `high` are the
-    interval of the value, None where it is exact. `limit` is without the row's tolerance, which
-    the verdict allows; `headroom` is the distance to it as a share of the row's scale, negative
-    outside. `how` says how the least certain of the row's columns is known.
-    """
-
-    id: str
-    text: str
-    severity: Severity
-    column: str | None
-    sense: str
-    verdict: Verdict
-    line: int | None = None
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    limit: float | None = None
-    headroom: float | None = None
-    how: How | None = None
-    reason: str | None = None
-
-    @property
-    def value_text(self) -> str:
-        """The value with its unit, and its interval where it has one."""
-        if self.value is None:
-            return "-"
-        text = format_quantity(self.value, self.column)
-        if self.low is None or self.high is None:
-            return text
-        low, high = (format_quantity(number, self.column) for number in (self.low, self.high))
-        return f"{text} [{low}, {high}]"
-
-    @property
-    def limit_text(self) -> str:
-        """The limit with its sense and unit."""
-        if self.limit is None:
-            return "-"
-        return f"{'>=' if self.sense == 'min' else '<='} {format_quantity(self.limit, self.column)}"
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return {**vars(self), "verdict": self.verdict.value}
-
-
-def judge(row: Row, cost: Cost) -> Judgement:
-    """The verdict on `row`, all of whose columns are in `cost`.
+def span(row: Row, cost: Cost) -> tuple[float, float, float]:
+    """The value of `row` as a person reads it, and the ends of its interval: value, low, high.
 
     The interval of a combination of columns is the sum of theirs, the widest that it can be.
+    All of the row's columns are in `cost`.
     """
-    readings = [(factor, cost[name]) for name, factor in row.coefficients.items()]
-    low = high = 0.0
-    for factor, reading in readings:
-        ends = [
-            factor * (reading.value if bound is None else bound)
-            for bound in (reading.low, reading.high)
-        ]
-        low, high = low + min(ends), high + max(ends)
+    value = low = high = 0.0
+    for name, factor in row.coefficients.items():
+        reading = cost[name]
+        ends = sorted((factor * _low(reading), factor * _high(reading)))
+        value, low, high = value + factor * reading.value, low + ends[0], high + ends[1]
+    if row.lower:
+        value, low, high = -value, -high, -low
+    return 0.0 + value, 0.0 + low, 0.0 + high  # no -0.0
+
+
+def judge(row: Row, cost: Cost, *, ends: tuple[Row, Row] | None = None) -> Judgement:
+    """The verdict on `row`, all of whose columns are in `cost`.
+
+    `ends` are the strictest and the loosest that the row may be where its limit or its scales
+    depend on measured values (see `judge_open`): inside means inside both, violated outside both.
+    """
+    ends = ends or (row, row)
     described = row.describe(cost)
-    if low == high:
+    value = span(row, cost)[0]
+    spans = [span(end, cost) for end in ends]
+    low, high = min(low for _, low, _ in spans), max(high for _, _, high in spans)
+    if low == high and ends[0] == ends[1]:
         verdict = Verdict.PASS if described["satisfied"] else Verdict.VIOLATED
+    elif all(_worst(end, cost) <= _most(end) for end in ends):
+        verdict = Verdict.PASS
+    elif all(_best(end, cost) > _most(end) for end in ends):
+        verdict = Verdict.VIOLATED
     else:
-        most = row.upper + row.tolerance * row.scale
-        verdict = Verdict.PASS if high <= most else Verdict.INCONCLUSIVE
-        verdict = Verdict.VIOLATED if low > most else verdict
-    ends = sorted((-low, -high) if row.lower else (low, high))
-    order: tuple[How, ...] = ("measured", "cached", "exact")
+        verdict = Verdict.INCONCLUSIVE
+    sign = -1.0 if row.lower else 1.0
+    limits = sorted(sign * end.upper for end in ends)
+    columns = tuple(row.coefficients)
     return Judgement(
         id=row.id,
         text=row.source,
         severity=row.severity,
         column=row.column,
+        columns=columns,
         sense=described["sense"],
         verdict=verdict,
         line=row.line,
-        value=described["value"],
-        low=None if low == high else ends[0],
-        high=None if low == high else ends[1],
+        value=value,
+        low=None if low == high else low,
+        high=None if low == high else high,
         limit=described["limit"],
+        limit_low=limits[0] if limits[0] != limits[1] else None,
+        limit_high=limits[1] if limits[0] != limits[1] else None,
         headroom=described["headroom"],
-        how=min((reading.how for _, reading in readings), key=order.index),
+        confidence=row.confidence,
+        how=min((cost[name].how for name in columns), key=_LEAST_CERTAIN_FIRST.index),
     )
+
+
+def _most(row: Row) -> float:
+    return row.upper + row.tolerance * row.scale
+
+
+def _worst(row: Row, cost: Cost) -> float:
+    """The largest left-hand side that the intervals allow."""
+    _, low, high = span(row, cost)
+    return -low if row.lower else high
+
+
+def _best(row: Row, cost: Cost) -> float:
+    """The smallest left-hand side that the intervals allow."""
+    _, low, high = span(row, cost)
+    return -high if row.lower else low
+
+
+def judge_open(row: OpenRow, cost: Cost, teacher: Cost) -> Judgement:
+    """The verdict on a row as written, whose limit or scales may be shares of `teacher`'s values.
+
+    A measured value of the teacher makes the limit uncertain too: the verdict holds for all
+    values in the teacher's intervals. Raises MeasurementError where a value of the teacher that
+    the row needs is unavailable, or a scale that may be zero.
+    """
+    for column, _, scale in row.terms:
+        if scale and scale.needs_teacher and column in teacher and _low(teacher[column]) <= 0:
+            raise MeasurementError(
+                f"{row.source}: the teacher's {column} must be above zero to be a scale; found "
+                f"{format_quantity(_low(teacher[column]), column)}"
+            )
+    resolved = row.resolve(teacher)
+    strictest, loosest = _at_ends(row, teacher)
+    return judge(resolved, cost, ends=(row.resolve(strictest), row.resolve(loosest)))
+
+
+def _at_ends(row: OpenRow, teacher: Cost) -> tuple[Cost, Cost]:
+    """The teacher's values that make `row` as strict, and as loose, as their intervals allow.
+
+    A limit grows with the teacher's value, and so does a scale, which divides its term.
+    """
+    strictest, loosest = dict(teacher), dict(teacher)
+    for name in row.relative_columns:
+        small_is_strict = not row.lower
+        if not row.limit.needs_teacher:
+            coef = next(coef for column, coef, _ in row.terms if column == name)
+            small_is_strict = (coef > 0) != row.lower
+        reading = teacher[name]
+        ends = [Reading(_low(reading), reading.how), Reading(_high(reading), reading.how)]
+        strictest[name], loosest[name] = ends if small_is_strict else ends[::-1]
+    return strictest, loosest
+
+
+def _low(reading: Reading) -> float:
+    return reading.value if reading.low is None else reading.low
+
+
+def _high(reading: Reading) -> float:
+    return reading.value if reading.high is None else reading.high
 
 
 def unjudged(row: OpenRow, verdict: Verdict, reason: str) -> Judgement:
@@ -125,8 +138,24 @@ def unjudged(row: OpenRow, verdict: Verdict, reason: str) -> Judgement:
         text=row.source,
         severity=row.severity,
         column=only,
+        columns=tuple(row.columns),
         sense="min" if row.lower else "max",
         verdict=verdict,
         line=row.line,
+        confidence=row.confidence,
         reason=reason,
     )
+
+
+def verdict_of(constraints: Constraints, cost: Cost) -> Verdict:
+    """The verdict on all steering rows together: the worst of theirs.
+
+    A row that is certainly violated decides, then one that misses a column, then one that nobody
+    can tell. PASS where there are no rows.
+    """
+    found = {
+        judge(row, cost).verdict if set(row.coefficients) <= set(cost) else Verdict.UNAVAILABLE
+        for row in constraints.rows
+    }
+    order = (Verdict.VIOLATED, Verdict.UNAVAILABLE, Verdict.INCONCLUSIVE)
+    return next((verdict for verdict in order if verdict in found), Verdict.PASS)
