@@ -23,7 +23,7 @@ help: ## Show the targets
 
 install: $(STAMP) ## Create the environment; again where pyproject.toml has changed
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check $(INSTALL)
 	touch $@

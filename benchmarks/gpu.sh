@@ -26,7 +26,7 @@ fi
 "$python" -c 'import torch; assert torch.cuda.is_available(), "no GPU"; print(torch.__version__, torch.cuda.get_device_name())' || exit 3
 
 collect() {
-    cp -f benchmarks/results/*.json "$out"/ 2>/dev/null
+    cp -f benchmarks/results/*.json "profiles/$gpu.yaml" "$out"/ 2>/dev/null
     tar -czf "$out/ledgers.tar.gz" $(find runs/benchmarks/cifar \
         -name ledger.sqlite -o -name config.json -o -name result.json) 2>/dev/null
 }
@@ -51,11 +51,16 @@ step() {
 }
 
 
+# What the GPU is called in profiles/: nvidia-h200 for an "NVIDIA H200"
+gpu=$("$python" -c 'import re, torch; print(re.sub("[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()))')
 cifar=("$python" -m benchmarks.cifar --data "imagefolder:$images")
+step profile "$python" -m benchmarks.device_profile --name "$gpu" --device cuda --batches 1 64 \
+    --models resnet18 resnet50 mobilenet_v3_large --processes 2 --data "imagefolder:$images"
+step gpu-tests "$python" -m pytest -q -p no:cacheprovider tests/test_local_target.py \
+    tests/test_hardware_latency.py tests/test_runtimes.py tests/test_memory.py
 step resnet18-1m "${cifar[@]}" --cases 1m --strategies policies
 step resnet18-free "${cifar[@]}" --cases free --strategies policies
 step baselines "${cifar[@]}" --cases 1m
-step gpu-tests "$python" -m pytest -q tests/test_hardware_latency.py tests/test_hardware_target.py
 step more-seeds "${cifar[@]}" --seeds 1 2
 collect
 echo "== all done"

@@ -20,7 +20,8 @@ from hwn2n.run.progress import PlainLines
 from hwn2n.run.provenance import versions
 from hwn2n.run.stop import Stop
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "policies": {"strategy": "policies"},

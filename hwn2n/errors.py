@@ -41,6 +41,19 @@ class MeasurementError(Hwn2nError):
     exit_code = 3
 
 
+class InconclusiveError(Hwn2nError):
+    """A limit lies in the interval of a measured value, so nobody can tell (exit code 4).
+
+    `result` is the `commands.compress.Result` of the student that this is said of.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
 class InterruptedRunError(Hwn2nError):
     """The user stopped the run; it can be resumed (exit code 130, as shells use for Ctrl-C)."""
 

@@ -21,6 +21,7 @@ from hwn2n.distil.losses import CrossEntropy
 from hwn2n.distil.recipes import TrainSettings
 from hwn2n.distil.train import train
 from hwn2n.hardware.counts import count
+from hwn2n.hardware.measurement import FULL, MeasurementProtocol
 from hwn2n.hardware.target import Target
 from hwn2n.network.files import Teacher
 from hwn2n.search.settings import Settings, build_settings
@@ -142,11 +143,15 @@ class CalmTarget(Target):
     def fingerprint(self) -> dict[str, Any]:
         return {"device": "calm"}
 
-    def available(self, columns: Iterable[str]) -> dict[str, str]:
+    def unavailable(self, columns: Iterable[str]) -> dict[str, str]:
         return {c: "it has no sensor" for c in columns if c in ("power_avg", "energy")}
 
     def measure(
-        self, model: nn.Module, input_shape: tuple[int, ...], columns: Iterable[str]
+        self,
+        model: nn.Module,
+        input_shape: tuple[int, ...],
+        columns: Iterable[str],
+        protocol: MeasurementProtocol = FULL,
     ) -> Cost:
         self.measured += 1
         counts = count(model, torch.zeros(1, *input_shape))

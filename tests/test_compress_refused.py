@@ -15,6 +15,7 @@ import hwn2n
 from hwn2n.budget.cost import Reading
 from hwn2n.commands.compress import Result
 from hwn2n.errors import BudgetNotMetError, Hwn2nError, InputError, MeasurementError
+from hwn2n.hardware.measurement import FULL
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.policies import (
     Policy,
@@ -37,12 +38,12 @@ REFUSED: dict[str, tuple[type[Hwn2nError], Mapping[str, Any], str]] = {
     "too small a budget": (
         BudgetNotMetError,
         {"budget": small.budget_text("{metric: params, max: 5}")},
-        r"room for the smallest student that can be reached: params <= 5 \(budget:4\), but that",
+        r"which is proven: params <= 5 \(budget:4\), but every student has at least 6; nothing",
     ),
     "too large a budget": (
         BudgetNotMetError,
         {"budget": small.budget_text("{metric: params, min: 5000}")},
-        r"room for the teacher, the largest network there is: params >= 5000 .* has 1\.13k;",
+        r"which is proven: params >= 5000 \(budget:4\), but every student has at most 1,137;",
     ),
     "power": (
         MeasurementError,
@@ -175,8 +176,8 @@ class Fickle(small.CalmTarget):
         super().__init__()
         self.nth = nth
 
-    def measure(self, model: Any, input_shape: Any, columns: Any) -> Any:
-        cost = dict(super().measure(model, input_shape, columns))
+    def measure(self, model: Any, input_shape: Any, columns: Any, protocol: Any = FULL) -> Any:
+        cost = dict(super().measure(model, input_shape, columns, protocol))
         if self.measured >= self.nth and "latency_p50" in cost:
             cost["latency_p50"] = Reading(1.0, "measured")
         return cost

@@ -1,36 +1,30 @@
-import gc
-import time
+"""Percentiles, intervals and throughput of raw timings."""
+
+import json
+import math
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from hwn2n.errors import InputError, MeasurementError
-from hwn2n.hardware.latency import LatencySample, measure_latency, samples_needed
+from hwn2n.hardware.latency import LatencySample, samples_needed
+from hwn2n.hardware.latency.correlation import inflation, inflation_at
+from hwn2n.hardware.latency.samples import ranks
 
-FAST = {"seconds": 0.0, "warmup_seconds": 0.0, "min_samples": 3}
+
+def shuffled(count: int) -> np.ndarray:
+    """1 ... count in an order that means nothing."""
+    return np.random.default_rng(0).permutation(np.arange(1.0, count + 1))
 
 
-class Sleeper(nn.Module):
-    """Takes a known time, and records how it was run."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
-        self.calls: list[tuple] = []
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.calls.append(
-            (
-                self.training,
-                torch.is_inference_mode_enabled(),
-                torch.get_num_threads(),
-                gc.isenabled(),
-            )
-        )
-        time.sleep(self.seconds)
-        return x
+def drifting(random: np.random.Generator, runs: int, count: int, memory: float) -> np.ndarray:
+    """(runs, count) normal values, correlated by `memory` from one to the next."""
+    values = np.empty((runs, count))
+    values[:, 0] = random.standard_normal(runs)
+    innovations = random.standard_normal((runs, count)) * math.sqrt(1 - memory**2)
+    for index in range(1, count):
+        values[:, index] = memory * values[:, index - 1] + innovations[:, index]
+    return values
 
 
 @pytest.mark.parametrize(
@@ -60,30 +54,106 @@ def test_a_percentile_is_refused_below_its_sample_count():
 
 
 def test_an_interval_is_refused_below_its_sample_count():
-    assert LatencySample(samples_s=np.arange(72.0)).interval(95)[1] == 71.0
+    assert LatencySample(samples_s=shuffled(72)).interval(95)[1] == 72.0
     with pytest.raises(MeasurementError, match="at least 72 samples; found 71"):
-        LatencySample(samples_s=np.arange(71.0)).interval(95)
+        LatencySample(samples_s=shuffled(71)).interval(95)
+    with pytest.raises(MeasurementError, match="p95 at 99% needs at least 104 samples; found 72"):
+        LatencySample(samples_s=shuffled(72)).interval(95, 0.99)
 
 
 def test_intervals_are_the_textbook_order_statistics():
     # Ranks 40 and 61 of 100 for the median: P(40 <= binomial(100, 0.5) <= 60) = 0.965.
-    shuffled = np.random.default_rng(0).permutation(np.arange(1.0, 101.0))
-    sample = LatencySample(samples_s=shuffled)
-    assert sample.interval(50) == (40.0, 61.0)
-    assert sample.percentile(50) == 50.5
+    assert ranks(100, 100, 50, 0.95) == (40, 61)
+    assert LatencySample(samples_s=shuffled(100)).percentile(50) == 50.5
     # The smallest sample that has an interval for the median uses both extremes.
-    assert LatencySample(samples_s=np.arange(6.0)).interval(50) == (0.0, 5.0)
+    assert ranks(6, 6, 50, 0.95) == (1, 6)
 
 
-@pytest.mark.parametrize(("q", "count"), [(50, 30), (95, 200), (10, 80)])
-def test_intervals_cover_as_often_as_they_say(q, count):
+def test_ranks_of_correlated_samples_are_those_of_fewer_spread_over_all():
+    # Of 20 the ranks 6 and 15 bound the median; 15 of 20 is 75 of 100.
+    assert ranks(20, 20, 50, 0.95) == (6, 15)
+    assert ranks(100, 20, 50, 0.95) == (26, 75)
+    assert ranks(100, 1, 50, 0.95) == (1, 100)
+    assert ranks(300, 10, 95, 0.95)[1] == 300
+
+
+def test_inflation_of_an_alternation_and_of_a_staircase():
+    assert inflation(np.ones(50)) == 1.0
+    assert inflation(np.array([1.0, 2.0])) == 1.0
+    assert inflation(np.tile([0.0, 1.0], 50)) == 1.0  # the mean of these hardly varies
+    # 10 levels of 10 samples each are worth about 10.
+    stairs = np.repeat(np.random.default_rng(3).standard_normal(40), 10)
+    assert 6 < inflation(stairs) < 14
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
+def test_inflation_of_ar1_is_that_of_the_formula(memory):
+    random = np.random.default_rng(4)
+    found = [inflation(row) for row in drifting(random, 40, 4000, memory)]
+    assert np.median(found) == pytest.approx((1 + memory) / (1 - memory), rel=0.15)
+
+
+def test_inflation_of_a_tail_counts_that_of_the_median_where_the_tail_is_thin():
+    values = drifting(np.random.default_rng(5), 1, 72, 0.9)[0]
+    at_median = inflation(values <= np.median(values))
+    assert inflation_at(values, 95) >= at_median > 2
+    assert LatencySample(samples_s=values).worth(95) <= 72 / at_median
+
+
+@pytest.mark.parametrize(
+    ("q", "count", "memory", "least"),
+    [
+        (50, 30, 0.0, 0.94),
+        (95, 200, 0.0, 0.94),
+        (10, 80, 0.0, 0.94),
+        (50, 300, 0.5, 0.93),
+        (50, 300, 0.8, 0.92),
+        (95, 300, 0.8, 0.90),
+        (50, 72, 0.8, 0.90),
+        (95, 1000, 0.9, 0.92),
+    ],
+)
+def test_intervals_cover_as_often_as_they_say(q, count, memory, least):
     random = np.random.default_rng(1)
-    truth = -np.log(1 - q / 100)  # the quantile of the exponential distribution
+    truth = math.exp(0.1 * 1.6448536269514722 * {50: 0, 95: 1, 10: -0.7791547}[q])
     hits = 0
-    for _ in range(2000):
-        low, high = LatencySample(samples_s=random.exponential(size=count)).interval(q)
+    for row in np.exp(0.1 * drifting(random, 500, count, memory)):
+        low, high = LatencySample(samples_s=row).interval(q)
         hits += low <= truth <= high
-    assert hits / 2000 >= 0.95 - 0.012  # at least the confidence, less 2.5 standard errors
+    assert hits / 500 >= least
+
+
+def test_without_regard_to_correlation_they_would_not():
+    random, hits = np.random.default_rng(1), 0
+    for row in drifting(random, 500, 300, 0.8):
+        low, high = ranks(300, 300, 50, 0.95)
+        ordered = np.sort(row)
+        hits += ordered[low - 1] <= 0 <= ordered[high - 1]
+    assert hits / 500 < 0.7
+
+
+@pytest.mark.parametrize(("memory", "least"), [(0.0, 0.92), (0.8, 0.91)])
+def test_throughput_covers_as_often_as_it_says(memory, least):
+    random, hits = np.random.default_rng(2), 0
+    for row in 0.01 + 0.001 * drifting(random, 500, 200, memory):
+        value, low, high = LatencySample(samples_s=row).throughput(4)
+        assert low <= value <= high
+        hits += low <= 400 <= high
+    assert hits / 500 >= least
+
+
+def test_throughput_of_known_times():
+    sample = LatencySample(samples_s=np.full(6, 0.02))
+    assert sample.mean == pytest.approx(0.02)
+    assert sample.throughput(8) == pytest.approx((400.0, 400.0, 400.0))
+    # Never more than the fastest inference would give.
+    wild = LatencySample(samples_s=np.array([0.01, 1.0, 0.01, 1.0, 0.01, 1.0]))
+    assert wild.throughput(1)[2] == pytest.approx(100.0)
+    with pytest.raises(MeasurementError, match="at least 6 samples; found 5"):
+        LatencySample(samples_s=np.ones(5)).throughput(1)
+    for wrong in ((0, 0.95), (1, 1.0)):
+        with pytest.raises(InputError, match="a throughput needs a batch"):
+            sample.throughput(*wrong)
 
 
 def test_arguments_are_checked():
@@ -95,74 +165,35 @@ def test_arguments_are_checked():
         sample.interval(50, 1.0)
     with pytest.raises(MeasurementError, match="need an accelerator"):
         sample.percentile(50, device=True)
-    for wrong in ({"seconds": -1}, {"min_samples": 0}, {"threads": 0}):
-        with pytest.raises(InputError):
-            measure_latency(nn.Identity(), torch.ones(1), **wrong)
 
 
-def test_a_known_time_is_measured():
-    sample = measure_latency(Sleeper(0.004), torch.ones(1, 1), **FAST | {"min_samples": 9})
-    assert len(sample) == 9
-    assert sample.samples_s.min() >= 0.004
-    assert sample.percentile(50) < 0.02
-    assert sample.device_samples_s is None
-    assert sample.warmup_rounds >= 10
+def test_device_times_are_a_sample_of_their_own():
+    sample = LatencySample(samples_s=np.full(6, 2.0), device_samples_s=np.full(6, 1.0))
+    assert sample.percentile(50, device=True) == 1.0
+    assert sample.interval(50, device=True) == (1.0, 1.0)
 
 
-def test_the_loop_lasts_as_long_as_asked_and_takes_as_many_samples_as_needed():
-    start = time.perf_counter()
-    long = measure_latency(Sleeper(0.001), torch.ones(1), seconds=0.1, warmup_seconds=0.05)
-    assert time.perf_counter() - start >= 0.15
-    assert len(long) >= 72  # the default supports an interval of p95
-    assert len(measure_latency(Sleeper(0.0), torch.ones(1), **FAST)) == 3
+def test_notes_say_what_is_wrong_with_the_times():
+    assert LatencySample(samples_s=shuffled(100)).notes == ()
+    noted = LatencySample(
+        samples_s=np.repeat(shuffled(10), 10),
+        steady=False,
+        warmup_runs=50,
+        warmup_seconds=1.25,
+        discarded=3,
+        throttle_reasons=("GPU software thermal slowdown",),
+    ).notes
+    assert noted[0] == "times had not settled after a warm-up of 50 runs in 1.2 s"
+    assert noted[1] == "3 rounds were thrown away because of GPU software thermal slowdown"
+    assert noted[2].startswith("successive times resemble one another: 100 of them are worth")
 
 
-def test_outliers_are_kept():
-    class Stumbles(Sleeper):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            self.calls.append(())
-            time.sleep(0.05 if len(self.calls) % 7 == 0 else 0.0)
-            return x
-
-    sample = measure_latency(Stumbles(0.0), torch.ones(1), **FAST | {"min_samples": 14})
-    assert (sample.samples_s > 0.04).sum() >= 2
-
-
-def test_the_model_runs_quietly_and_everything_is_restored():
-    model = Sleeper(0.0)
-    model.child = nn.BatchNorm2d(3).eval()
-    threads = torch.get_num_threads()
-    asked = threads + 1
-    sample = measure_latency(model, torch.ones(1), threads=asked, **FAST)
-    assert set(model.calls) == {(False, True, asked, False)}
-    assert sample.threads == asked
-    assert (model.training, model.child.training) == (True, False)
-    assert (torch.get_num_threads(), gc.isenabled()) == (threads, True)
-
-
-def test_batch_norm_statistics_do_not_move():
-    model = nn.BatchNorm2d(3).train()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    measure_latency(model, torch.rand(4, 3, 5, 5), **FAST)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    model(torch.rand(4, 3, 5, 5)).sum().backward()  # and it can still be trained
-
-
-def test_a_model_that_fails_is_named_and_restored():
-    model = nn.Linear(3, 3)
-    threads = torch.get_num_threads()
-    with pytest.raises(MeasurementError, match=r"on an input of shape \(1, 4\)") as caught:
-        measure_latency(model, torch.ones(1, 4), threads=threads + 1, **FAST)
-    assert "\n" not in str(caught.value)
-    assert model.training
-    assert (torch.get_num_threads(), gc.isenabled()) == (threads, True)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_gives_both_clocks():
-    model = nn.Conv2d(3, 8, 3).cuda()
-    sample = measure_latency(model, torch.rand(1, 3, 64, 64), **FAST | {"min_samples": 40})
-    assert sample.device_samples_s is not None
-    assert len(sample.device_samples_s) == len(sample) == 40
-    assert (sample.device_samples_s > 0).all()
-    assert sample.percentile(50, device=True) < sample.percentile(50)
+def test_all_raw_samples_are_in_the_json():
+    sample = LatencySample(
+        samples_s=np.array([0.0123456789123, 0.02]), rounds=np.array([0, 1]), cpus=(1,), threads=3
+    )
+    content = json.loads(json.dumps(sample.to_json()))
+    assert content["samples_s"] == [0.012345679, 0.02]
+    assert content["rounds"] == [0, 1]
+    assert content["device_samples_s"] is None
+    assert (content["threads"], content["cpus"], content["steady"]) == (3, [1], True)

@@ -18,6 +18,7 @@ from hwn2n.search.reward import (
     constrained_reward,
     epsilon,
     naive_reward,
+    near_miss,
     reward,
     score,
 )
@@ -68,6 +69,46 @@ def test_epsilon_by_hand():
 def test_epsilon_never_rises():
     values = [epsilon(t, 7) for t in range(12)]
     assert values == sorted(values, reverse=True)
+
+
+def test_near_miss_by_hand():
+    assert near_miss(0.0, 0.0, 0.5) == 0.5
+    assert near_miss(1.0, 0.0, 0.5) == 0.25
+    assert near_miss(3.0, 0.75, 0.8) == pytest.approx(0.05)
+    assert near_miss(7.0, 0.0, 0.0) == 0.0
+    assert near_miss(0.5, 1.0, 0.5) == 0.0, "while the budget does not count, nothing is added"
+    with pytest.raises(InputError, match="a violation must be >= 0, but got nan"):
+        near_miss(math.nan, 0.0, 0.5)
+
+
+@pytest.mark.parametrize("eps", [0.0, 0.3, 1.0])
+def test_the_nearer_to_the_budget_the_better_and_never_better_than_inside(eps):
+    def total(violation):
+        return score(
+            accuracy=0.5 if eps else None,
+            teacher_accuracy=0.9,
+            compression=0.8,
+            satisfied=False,
+            epsilon=eps,
+            violation=violation,
+            near_miss_weight=0.5,
+        ).reward
+
+    rewards = [total(violation) for violation in (10.0, 1.0, 0.1, 0.0)]
+    assert rewards == sorted(rewards)
+    assert (rewards[0] < rewards[-1]) is (eps < 1.0)
+    inside = score(
+        accuracy=0.5, teacher_accuracy=0.9, compression=0.8, satisfied=True, epsilon=eps
+    ).reward
+    assert rewards[-1] <= inside
+
+
+def test_a_degenerate_candidate_keeps_nothing():
+    terms = score(
+        accuracy=None, teacher_accuracy=0.9, compression=-0.1, satisfied=False, epsilon=0.0,
+        violation=0.2, near_miss_weight=0.5,
+    )  # fmt: skip
+    assert terms.reward == -1.0
 
 
 def test_constrained_reward_by_hand():

@@ -52,7 +52,8 @@ def test_the_student_is_chosen_as_the_settings_say(tmp_path, choose_by, rows, wa
     evaluator = SimpleNamespace(
         settings=build_settings("fast", {"choose_by": choose_by}),
         constraints=budget(*rows).resolve({}),
-        measure=lambda architecture: {},
+        measure=lambda architecture, decision, protocol: {},
+        full=None,
     )
     planner = SimpleNamespace(plan=lambda decision: None)
     assert choose(ledger, planner, evaluator, folder).candidate.rollout == wanted

@@ -5,7 +5,7 @@ import torch
 from small import SHAPE, SmallNet, budget, small_data, small_teacher
 
 from hwn2n.errors import MeasurementError
-from hwn2n.hardware.target import LocalTarget
+from hwn2n.hardware.local_target import LocalTarget
 from hwn2n.run.folder import RunFolder
 from hwn2n.search.assemble import assemble
 from hwn2n.search.settings import build_settings

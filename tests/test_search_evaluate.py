@@ -13,10 +13,11 @@ import torch
 from fakes import Bench
 from torch import nn
 
-from hwn2n.budget.cost import cost_from_json
+from hwn2n.budget.cost import Reading, cost_from_json
 from hwn2n.distil.feed import DivergedError
 from hwn2n.errors import MeasurementError
 from hwn2n.hardware.counts import count
+from hwn2n.hardware.measurement import FULL
 from hwn2n.network.capture import capture
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.run.candidate import State
@@ -107,7 +108,10 @@ def test_outside_what_can_be_counted_is_neither_measured_nor_trained(make: Make)
     )
     before = target.measured
     row = bench(NOTHING, epsilon=0.0)
-    assert (row.state, row.reward, row.satisfied) == (State.SKIPPED, -1.0, False)
+    assert (row.state, row.satisfied) == (State.SKIPPED, False)
+    violation = (1131 - 0.4 * 1131) / (0.4 * 1131)  # 1.5
+    assert row.terms["violation"] == pytest.approx(violation)
+    assert row.reward == pytest.approx(-1 + 0.5 / (1 + violation))
     assert row.reason is not None
     assert row.reason.startswith("outside the budget: params <= 40% of the teacher")
     assert not bench.trained and target.measured == before
@@ -117,13 +121,15 @@ def test_outside_what_can_be_counted_is_neither_measured_nor_trained(make: Make)
 def test_outside_what_is_measured_is_not_trained(make: Make) -> None:
     bench = make("{metric: params, max: 99%}", "{metric: latency, stat: p50, max: 1us}")
     row = bench(NARROW)
-    assert (row.state, row.reward) == (State.SKIPPED, -1.0)
+    assert row.state is State.SKIPPED
+    latency = row.cost["latency_p50"]["value"]
+    assert row.reward == pytest.approx(-1 + 0.5 / (1 + (latency - 1e-6) / 1e-6))
     assert row.reason is not None and "latency_p50 <= 1us" in row.reason
     assert row.cost["latency_p50"]["value"] > 1e-6 and not bench.trained
 
 
 def test_while_the_budget_does_not_count_in_full_it_is_trained(make: Make) -> None:
-    bench = make("{metric: params, max: 20%}")
+    bench = make("{metric: params, max: 20%}", near_miss=0.0)
     row = bench(NARROW, epsilon=0.5)
     assert (row.state, row.satisfied) == (State.TRAINED, False)
     assert row.reward == 0.5 * (row.terms["base"] + 1) - 1
@@ -210,8 +216,10 @@ def test_really_diverging(make: Make) -> None:
 
 def test_a_column_that_is_not_measured_is_never_zero(make: Make) -> None:
     class Forgetful(small.CalmTarget):
-        def measure(self, model: nn.Module, input_shape: Any, columns: Any) -> Any:
-            cost = dict(super().measure(model, input_shape, columns))
+        def measure(
+            self, model: nn.Module, input_shape: Any, columns: Any, protocol: Any = FULL
+        ) -> Any:
+            cost = dict(super().measure(model, input_shape, columns, protocol))
             if isinstance(model, torch.fx.GraphModule):
                 cost.pop("latency_p50", None)
             return cost
@@ -241,3 +249,25 @@ def test_projection_brings_a_decision_inside(make: Make) -> None:
     row = bench(NOTHING)
     assert row.satisfied and row.cost["params"]["value"] <= 0.4 * 1131
     assert set(row.decision["widths"]) == {"conv1", "conv2", "conv3"}
+
+
+def test_bytes_of_half_precision_are_the_targets_to_tell(make: Make) -> None:
+    class Half(small.CalmTarget):
+        precision = "bf16"
+
+        def measure(
+            self, model: nn.Module, input_shape: Any, columns: Any, protocol: Any = FULL
+        ) -> Any:
+            cost = dict(super().measure(model, input_shape, columns, protocol))
+            if "weight_bytes" in cost:
+                cost["weight_bytes"] = Reading(cost["weight_bytes"].value / 2)
+            return cost
+
+    whole, half = (
+        make("{metric: weight_bytes, max: 1kB}"),
+        make("{metric: weight_bytes, max: 1kB}", target=Half()),
+    )
+    assert whole.evaluator.counted == ("params", "flops", "weight_bytes")
+    assert half.evaluator.counted == ("params", "flops")
+    sizes = [bench(NARROW).cost["weight_bytes"]["value"] for bench in (whole, half)]
+    assert sizes[0] == 2 * sizes[1] > 0

@@ -119,8 +119,9 @@ class Judgement:
 
     @property
     def verdict_text(self) -> str:
-        """The verdict, and whether it has a say."""
-        return self.verdict.value + (" (warning only)" if self.severity == "warn" else "")
+        """The verdict, and whether it has no say in the exit code."""
+        silent = self.severity == "error" or self.verdict in (Verdict.PASS, Verdict.SKIPPED)
+        return self.verdict.value + ("" if silent else " (warning only)")
 
     def _quantity(self, number: float) -> str:
         return format_quantity(number, self.column)

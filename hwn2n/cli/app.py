@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from hwn2n import __version__
+from hwn2n.cli.budget import budget
 from hwn2n.cli.check import check
+from hwn2n.cli.compare import compare
 from hwn2n.cli.compress import compress
 from hwn2n.cli.failure import EXIT_INTERRUPTED, Invocation, failed
 from hwn2n.cli.profile import profile
@@ -23,8 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (teach, compress, profile, check):
+for command in (teach, compress, profile, check, compare):
     app.command()(command)
+app.add_typer(budget, name="budget")
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -31,6 +32,16 @@ def show(table: Callable[[bool], Table] | None, lines: Iterable[str]) -> None:
         console.file.write("".join(f"{line}\n" for line in lines_of_table))
     for line in lines:
         console.print(line, soft_wrap=True)
+
+
+def as_text(table: Table, lines: Iterable[str]) -> str:
+    """What `show` prints of a plain table and lines where there is no terminal."""
+    stream = io.StringIO()
+    Console(file=stream, width=_PLAIN_WIDTH, highlight=False, markup=False, emoji=False).print(
+        table
+    )
+    shown = [line.rstrip() for line in stream.getvalue().splitlines()]
+    return "".join(f"{line}\n" for line in (*shown, *lines))
 
 
 def progress(*, quiet: bool) -> Reporter:

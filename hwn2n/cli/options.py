@@ -81,7 +81,8 @@ TargetName = Annotated[
     typer.Option(
         "--target",
         metavar="T",
-        help="What measures: cpu, cuda or cuda:N.  [default: what the budget names, or cpu]",
+        help="What measures: cpu, cuda, cuda:N, or a file of profiles/.  [default: what the budget "
+        "names, or cpu]",
     ),
 ]
 

@@ -16,9 +16,7 @@ from hwn2n.budget.cost import Reading, cost_from_json
 from hwn2n.budget.units import format_quantity
 
 if TYPE_CHECKING:
-    from hwn2n.commands.check import Check
     from hwn2n.commands.compress import Result
-    from hwn2n.commands.profile import Profile
     from hwn2n.commands.teach import Taught
 
 _STYLES = {
@@ -31,7 +29,7 @@ _STYLES = {
 }
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, plain: bool) -> Table:
+def ruled_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, plain: bool) -> Table:
     """Columns of text, numbers to the right; `plain` without rules, for files and pipes."""
     table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=not plain)
     for index, heading in enumerate(headings):
@@ -66,14 +64,14 @@ def result_table(result: Result, *, plain: bool) -> Table:
     for row in limits.get(None, []):
         lines.append((row["id"], "", row["value_text"], "", *_limit(row)))
     headings = ("metric", "teacher", "student", "of teacher", "limit", "headroom", "inside?")
-    return _table(headings, lines, plain=plain)
+    return ruled_table(headings, lines, plain=plain)
 
 
 def _text(name: str, reading: Reading | None) -> str:
-    return "unavailable" if reading is None else _number(reading.value, name)
+    return "unavailable" if reading is None else number_text(reading.value, name)
 
 
-def _number(value: float, name: str | None) -> str:
+def number_text(value: float, name: str | None) -> str:
     """A quantity with its unit; counts below ten million with all their digits."""
     if name is not None and COLUMNS[name].countable and not COLUMNS[name].unit and value < 1e7:
         return f"{value:,.1f}".removesuffix(".0")
@@ -93,10 +91,17 @@ def _limit(row: dict[str, Any] | None) -> tuple[str, str, str]:
         return "", "", ""
     sign = ">=" if row["sense"] == "min" else "<="
     headroom = "" if row["headroom"] is None else f"{row['headroom']:+.1%}"
-    verdict = {True: "yes", False: "no", None: "unavailable"}[row["satisfied"]]
+    verdict = {"pass": "yes", "violated": "no"}.get(row["verdict"], row["verdict"])
     if row["severity"] == "warn":
         verdict += " (warning only)"
-    return f"{sign} {_number(row['limit'], row['column'])}", headroom, verdict
+    return f"{sign} {number_text(row['limit'], row['column'])}", headroom, verdict
+
+
+_STUDENTS = {
+    "pass": "the student is inside the budget",
+    "violated": "the student is OUTSIDE the budget",
+    "inconclusive": "a limit lies in the interval of the student's measured value",
+}
 
 
 def result_lines(result: Result) -> list[str]:
@@ -104,7 +109,7 @@ def result_lines(result: Result) -> list[str]:
     if not result.rows:
         verdict = "no budget was given: the search was unconstrained"
     else:
-        verdict = f"the student is {'inside' if result.satisfied else 'OUTSIDE'} the budget"
+        verdict = _STUDENTS[result.verdict]
     states = {name: n for name, n in result.candidates.items() if name != "all" and n}
     shown = ", ".join(f"{n} {name}" for name, n in states.items())
     seconds = result.seconds
@@ -117,70 +122,6 @@ def result_lines(result: Result) -> list[str]:
         f"final training {seconds['final_training']:.1f})",
         f"results: {Path(result.folder)} (student.pt2, student.safetensors, architecture.json, "
         "result.json, ledger.sqlite)",
-    ]
-
-
-def profile_table(profile: Profile, *, plain: bool) -> Table:
-    """One line for each column that was asked for."""
-    lines: list[tuple[str, ...]] = []
-    for name in COLUMNS:
-        if (reading := profile.cost.get(name)) is not None:
-            interval = ""
-            if reading.low is not None and reading.high is not None:
-                low, high = (format_quantity(v, name) for v in (reading.low, reading.high))
-                interval = f"[{low}, {high}]"
-            value = _number(reading.value, name)
-            lines.append((name, value, interval, reading.how, ""))
-        elif name in profile.unavailable:
-            lines.append((name, "-", "", "unavailable", profile.unavailable[name]))
-    return _table(("metric", "value", "95 % interval", "known", "reason"), lines, plain=plain)
-
-
-def profile_lines(profile: Profile, written: Path | None = None) -> list[str]:
-    """What was measured, where and with what."""
-    shape = "x".join(str(size) for size in profile.input_shape)
-    machine = profile.machine
-    lines = ["", f"{profile.model} on images of {shape}, target {profile.target}"]
-    parts = [str(machine[key]) for key in ("cpu", "os") if machine.get(key)]
-    if machine.get("usable_threads"):
-        parts.insert(1, f"{machine['usable_threads']} threads")
-    parts += [f"GPU {name}" for name in machine.get("gpu") or ()]
-    if machine.get("torch"):
-        parts.append(f"torch {machine['torch']}")
-    lines.append("machine: " + ", ".join(parts))
-    if written is not None:
-        lines.append(f"written to {written}")
-    return lines
-
-
-def check_table(check: Check, *, plain: bool) -> Table:
-    """One line for each row of the budget."""
-    lines = []
-    for row in check.rows:
-        headroom = "-" if row.headroom is None else f"{row.headroom:+.1%}"
-        known = row.how or row.reason or ""
-        verdict = row.verdict.value + (" (warning only)" if row.severity == "warn" else "")
-        lines.append((row.id, row.value_text, row.limit_text, headroom, verdict, known))
-    headings = ("row", "value", "limit", "headroom", "verdict", "known")
-    return _table(headings, lines, plain=plain)
-
-
-_VERDICTS = {
-    0: "inside the budget",
-    1: "OUTSIDE the budget",
-    3: "not judged in full: a row could not be measured",
-    4: "inconclusive: a limit lies in the interval of a measured value",
-}
-
-
-def check_lines(check: Check) -> list[str]:
-    """The verdict, and the rows that made it."""
-    decisive = {1: "violated", 3: "unavailable", 4: "inconclusive"}.get(check.exit_code)
-    rows = [row for row in check.rows if row.verdict.value == decisive and row.severity == "error"]
-    return [
-        "",
-        f"{check.model}: {_VERDICTS[check.exit_code]} {check.budget!r} on target {check.target}",
-        *(f"  {row.verdict.value}: {row.text}" for row in rows),
     ]
 
 

@@ -3,65 +3,38 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hwn2n.budget.columns import COLUMNS, COUNTABLE, in_order
-from hwn2n.budget.cost import Cost
-from hwn2n.budget.load import load_budget
+from hwn2n.budget.columns import COUNTABLE, in_order
+from hwn2n.budget.judgement import Judgement, Verdict
 from hwn2n.budget.matrix import Budget
 from hwn2n.budget.rows import OpenRow
-from hwn2n.budget.verdict import Judgement, Verdict, judge, unjudged
-from hwn2n.commands.profile import LEARNED
-from hwn2n.commands.subject import Model, load_subject, shape_of, target_of
+from hwn2n.budget.verdict import judge_open, unjudged
+from hwn2n.commands.readings import Reader, Readings
+from hwn2n.commands.subject import (
+    Model,
+    as_budget,
+    confidences,
+    load_subject,
+    shape_of,
+    target_of,
+)
 from hwn2n.errors import InputError, MeasurementError
+from hwn2n.gate.comparison import change_of, increase_rows, read_increase
+from hwn2n.gate.outcome import Check
+from hwn2n.gate.saved_profile import SavedProfile, is_profile, load_profile
+from hwn2n.hardware.measurement import MeasurementProtocol
 from hwn2n.hardware.target import Target
+from hwn2n.network.files import Teacher
 
-FORMAT_VERSION = 1
+if TYPE_CHECKING:
+    from hwn2n.distil.datasets import Data
 
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """A network judged by a budget: one row for each limit, in the order of the file.
-
-    Rows of severity "warn" are judged and shown, and have no say in the exit code.
-    """
-
-    model: str
-    budget: str
-    target: str
-    input_shape: tuple[int, int, int]
-    rows: tuple[Judgement, ...]
-    machine: dict[str, Any]
-
-    @property
-    def exit_code(self) -> int:
-        """0 inside; 1 a limit is violated; 3 a row could not be measured; 4 nobody can tell.
-
-        A limit that is certainly violated decides, whatever else is unknown.
-        """
-        found = {row.verdict for row in self.rows if row.severity == "error"}
-        order = ((Verdict.VIOLATED, 1), (Verdict.UNAVAILABLE, 3), (Verdict.INCONCLUSIVE, 4))
-        return next((code for verdict, code in order if verdict in found), 0)
-
-    @property
-    def satisfied(self) -> bool:
-        """Whether the network is inside the budget, as far as it was judged."""
-        return self.exit_code == 0
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-able form."""
-        return {
-            "format": "hwn2n-check",
-            "version": FORMAT_VERSION,
-            "satisfied": self.satisfied,
-            "exit_code": self.exit_code,
-            **vars(self),
-            "input_shape": list(self.input_shape),
-            "rows": [row.to_json() for row in self.rows],
-        }
+__all__ = ["Check", "check"]
 
 
 def check(
@@ -70,6 +43,11 @@ def check(
     budget: str | os.PathLike[str] | Mapping[str, Any] | Budget,
     teacher: Model | None = None,
     static_only: bool = False,
+    baseline: str | os.PathLike[str] | None = None,
+    max_increase: str | None = None,
+    profile: str | os.PathLike[str] | None = None,
+    data: str | Data | None = None,
+    data_root: str | os.PathLike[str] | None = None,
     target: Target | Mapping[str, Any] | str | None = None,
     input_shape: tuple[int, int, int] | None = None,
     arch: str | None = None,
@@ -79,77 +57,138 @@ def check(
 ) -> Check:
     """Judge `model` by `budget`, measured on `target` (by default what the budget names, or CPU).
 
-    `model` and `teacher`: files as `network.files.load_teacher` reads them, or modules.
-    `teacher` is what percentages are relative to, measured on the same target; its reading is
-    taken as it is, without its interval. `static_only` judges the rows that can be counted and
-    skips the others, so that the verdict is the same on every machine.
+    `model` and `teacher`: files as `network.files.load_teacher` reads them, or modules; `teacher`
+    may be a saved profile too (.json). It is what percentages are relative to, and where its
+    value is measured, a verdict holds for its whole interval. `static_only` judges the rows that
+    can be counted and skips the others, so that the verdict is the same on every machine.
+
+    `baseline` is a saved profile that changes are shown against; with `max_increase` ("5%"), a
+    column of the budget that got worse by more violates a row of its own. `profile` is a saved
+    profile of this very network on this target, from which measured columns are taken. `data`
+    (see `distil.datasets.load_data`) gives the validation images that accuracies are of, and that
+    networks run on when they are measured, instead of noise.
 
     Raises InputError for what cannot be used, for relative rows without a teacher, and where
     `static_only` leaves no row to judge; MeasurementError where the network cannot be counted or
-    run. A row whose column cannot be had on this target is `Verdict.UNAVAILABLE` instead.
+    run. A row whose column cannot be had is `Verdict.UNAVAILABLE` instead.
     """
-    loaded = budget if isinstance(budget, Budget) else load_budget(_as_source(budget))
-    judged = [row for row in loaded.rows if not static_only or set(row.columns) <= set(COUNTABLE)]
-    if not any(row.severity == "error" for row in judged):
-        raise InputError(
-            f"{loaded.file or loaded.name}: the budget must have a row that "
-            f"{'can be judged without measuring' if static_only else 'is no mere warning'}; "
-            "found none"
-        )
+    started = time.perf_counter()
+    loaded = as_budget(budget)
+    judged = _rows_to_judge(loaded, static_only)
+    before = None if baseline is None else load_profile(baseline)
+    increases = _increases(judged, max_increase, before, loaded.file or loaded.name)
     relative = [row for row in judged if row.relative_columns]
-    if relative and teacher is None:
-        raise InputError(
-            f"{relative[0].source} must have a teacher to be relative to: give --teacher FILE"
-        )
-    if target is None and not (static_only and isinstance(loaded.target, str)):
-        target = loaded.target  # a named target decides nothing that can be counted
-    chosen = target_of(target, threads=threads)
+    if teacher is None:
+        _require_no_teacher(relative)
+    if profile is not None and static_only:
+        raise InputError("--profile must not be given with --static-only, which measures nothing")
+    saved = None if profile is None else load_profile(profile)
+    chosen = target_of(target, threads=threads, budget=loaded)
     subject = load_subject(model, arch=arch, input_shape=input_shape, unsafe_pickle=unsafe_pickle)
-    shape = shape_of(subject, input_shape, loaded.input)
-    needed = in_order(column for row in judged for column in row.columns)
-    reasons = dict(chosen.available(needed))
-    reasons |= {name: LEARNED for name in needed if COLUMNS[name].learned}
-    cost = chosen.measure(subject.model, shape, [name for name in needed if name not in reasons])
-    teacher_cost: Cost = {}
-    if relative and teacher is not None:
+    compared: Teacher | SavedProfile | None = None
+    if relative and isinstance(teacher, str | os.PathLike) and is_profile(teacher):
+        compared = load_profile(teacher)
+    elif relative and teacher is not None:
         compared = load_subject(
             teacher, arch=teacher_arch, input_shape=input_shape, unsafe_pickle=unsafe_pickle
         )
-        columns = in_order(column for row in relative for column in row.relative_columns)
-        wanted = [name for name in columns if name not in reasons]
-        teacher_shape = shape_of(compared, input_shape or shape)
-        teacher_cost = chosen.measure(compared.model, teacher_shape, wanted)
+    shape = shape_of(subject, input_shape, loaded.input)
+    labelled = None
+    if data is not None and not static_only:
+        from hwn2n.commands.labelled import load_labelled  # torchvision takes its time
+
+        taught = (compared, subject) if isinstance(compared, Teacher) else (subject,)
+        labelled = load_labelled(data, data_root, shape, taught)
+    columns = in_order(column for row in judged for column in row.columns)
+    reader = Reader(
+        target=chosen,
+        shape=shape,
+        protocol=MeasurementProtocol(effort="full", confidence=confidences(judged)),
+        saved=saved,
+        labelled=labelled,
+    )
+    found = reader.of_model(subject, columns)
+    needed = in_order(column for row in relative for column in row.relative_columns)
+    if compared is None:
+        alone = dict.fromkeys(needed, "no teacher was given: --teacher FILE")
+        reference = Readings(cost={}, reasons=alone, machine=found.machine)
+    else:
+        had = [name for name in needed if name not in found.reasons]
+        reference = reader.of_teacher(compared, found, had)
+    earlier = None if before is None else reader.of_profile(before, found, columns)
+    rows = [
+        _judged(row, found, reference, earlier)
+        if row in judged
+        else unjudged(row, Verdict.SKIPPED, "not counted but measured or learned")
+        for row in loaded.rows
+    ]
+    if earlier is not None:
+        worse = [_judged(row, found, earlier, earlier) for row in increases]
+        rows += [replace(row, kind="increase") for row in worse]
     return Check(
         model=subject.source,
         budget=loaded.name,
+        budget_file=loaded.file if loaded.file and Path(loaded.file).is_file() else None,
         target=chosen.name,
         input_shape=shape,
-        rows=tuple(_judged(loaded.rows, judged, cost, teacher_cost, reasons)),
-        machine=chosen.fingerprint(),
+        static_only=static_only,
+        rows=tuple(rows),
+        machine=dict(found.machine),
+        baseline=None if before is None else before.path,
+        profile=None if saved is None else saved.path,
+        inputs=found.inputs,
+        notes=(*found.notes, *reference.notes),
+        seconds=time.perf_counter() - started,
     )
 
 
+def _rows_to_judge(budget: Budget, static_only: bool) -> list[OpenRow]:
+    judged = [row for row in budget.rows if not static_only or set(row.columns) <= set(COUNTABLE)]
+    if not any(row.severity == "error" for row in judged):
+        raise InputError(
+            f"{budget.file or budget.name}: the budget must have a row that "
+            f"{'can be judged without measuring' if static_only else 'is no mere warning'}; "
+            "found none"
+        )
+    return judged
+
+
+def _increases(
+    rows: Sequence[OpenRow], most: str | None, before: SavedProfile | None, file: str
+) -> list[OpenRow]:
+    if most is None:
+        return []
+    if before is None:
+        raise InputError("--max-increase must have something to compare with: --baseline FILE")
+    return increase_rows(rows, read_increase(most), file)
+
+
+def _require_no_teacher(relative: Sequence[OpenRow]) -> None:
+    """A warning alone may be relative to nobody: it must not stop anybody."""
+    if strict := [row for row in relative if row.severity == "error"]:
+        raise InputError(
+            f"{strict[0].source} must have a teacher to be relative to: give --teacher FILE"
+        )
+
+
 def _judged(
-    rows: Sequence[OpenRow],
-    judged: Sequence[OpenRow],
-    cost: Cost,
-    teacher: Cost,
-    reasons: Mapping[str, str],
-) -> list[Judgement]:
-    found = []
-    for row in rows:
-        missing = next((name for name in row.columns if name in reasons), None)
-        if row not in judged:
-            found.append(unjudged(row, Verdict.SKIPPED, "not counted but measured or learned"))
-        elif missing is not None:
-            found.append(unjudged(row, Verdict.UNAVAILABLE, f"{missing}: {reasons[missing]}"))
-        else:
-            try:
-                found.append(judge(row.resolve(teacher), cost))
-            except MeasurementError as error:
-                found.append(unjudged(row, Verdict.UNAVAILABLE, str(error)))
-    return found
-
-
-def _as_source(budget: str | os.PathLike[str] | Mapping[str, Any]) -> Any:
-    return budget if isinstance(budget, str | Mapping) else Path(budget)
+    row: OpenRow, found: Readings, reference: Readings, earlier: Readings | None
+) -> Judgement:
+    """The verdict on `row`, relative to `reference`, and its change against `earlier`."""
+    for readings, columns, whose in (
+        (found, row.columns, ""),
+        (reference, row.relative_columns, " to compare with"),
+    ):
+        for name in columns:
+            if name in readings.reasons:
+                reason = f"{name}{whose}: {readings.reasons[name]}"
+                return unjudged(row, Verdict.UNAVAILABLE, reason)
+    try:
+        resolved = row.resolve(reference.cost)
+        judgement = judge_open(row, found.cost, reference.cost)
+    except MeasurementError as error:
+        return unjudged(row, Verdict.UNAVAILABLE, str(error))
+    if earlier is None:
+        return judgement
+    change = change_of(resolved, found.cost, earlier.cost, earlier.reasons)
+    return replace(judgement, change=change)

@@ -20,9 +20,11 @@ from hwn2n.commands.request import (
     check_same_teacher,
     read_request,
     starting_policies,
+    stored_target,
     write_request,
 )
 from hwn2n.commands.result import Result, judged, prove, read_result
+from hwn2n.commands.subject import target_of
 from hwn2n.distil.datasets import Data
 from hwn2n.errors import InterruptedRunError
 from hwn2n.hardware.device import check_device
@@ -80,6 +82,7 @@ def compress(
     settings = build_settings(recipe, overrides)
     check_device(settings.device)
     in_memory = isinstance(model, nn.Module | Teacher)
+    chosen = target_of(target, budget=loaded_budget)
     request = Request(
         teacher=IN_MEMORY if in_memory else os.fspath(model),  # type: ignore[arg-type]
         data=IN_MEMORY if isinstance(data, Data) else data,
@@ -92,9 +95,8 @@ def compress(
         download=download,
         validation=validation,
         split_seed=split_seed or 0,
-        target=IN_MEMORY if isinstance(target, Target) else target,
+        target=stored_target(chosen, target),
     )
-    chosen = request.load_target(loaded_budget, target if isinstance(target, Target) else None)
     teacher = request.load_teacher(model if in_memory else None)  # type: ignore[arg-type]
     request = as_taught(request, teacher, split_seed=split_seed)
     loaded_data = request.load_data(data if isinstance(data, Data) else None)
@@ -138,7 +140,7 @@ def resume(
     if opened.result.exists():
         return judged(read_result(opened))
     check_device(request.settings.device)
-    chosen = request.load_target(budget, target)
+    chosen = request.load_target(target)
     teacher = request.load_teacher(model)
     check_same_teacher(teacher, weights, opened)
     loaded_data = request.load_data(data)
@@ -160,6 +162,8 @@ def _run(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) ->
     try:
         if not bench.constraints.rows:
             reporter.message("there is no budget: the search is unconstrained")
+        for warning in bench.warnings:
+            reporter.message(f"warning: {warning}")
         reporter.message(
             f"compressing {bench.teacher.source} with recipe {bench.settings.recipe}, "
             f"seed {bench.settings.seed}, into {folder.path}"

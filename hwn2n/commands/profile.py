@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from hwn2n.budget.columns import COLUMNS, in_order
 from hwn2n.budget.cost import Cost, cost_to_json
-from hwn2n.commands.subject import Model, load_subject, shape_of, target_of
+from hwn2n.budget.matrix import Budget
+from hwn2n.commands.subject import (
+    LEARNED,
+    Model,
+    as_budget,
+    confidences,
+    load_subject,
+    shape_of,
+    target_of,
+)
+from hwn2n.distil.augment import normalise
+from hwn2n.distil.datasets import Data, load_data
 from hwn2n.errors import InputError
+from hwn2n.gate.saved_profile import FORMAT, FORMAT_VERSION
+from hwn2n.hardware.measurement import MeasurementProtocol
 from hwn2n.hardware.target import Target
+from hwn2n.network.files import Teacher
+from hwn2n.network.identity import model_digest
 from hwn2n.run.folder import write_json
 from hwn2n.run.provenance import provenance
+from hwn2n.search.school import MEASURED_IMAGES
 
 USUAL_COLUMNS = (
     "params",
@@ -27,11 +45,6 @@ USUAL_COLUMNS = (
 )
 """What is asked for where nobody says what to measure."""
 
-LEARNED = "it is learned: only labelled images tell, see hwn2n compress"
-"""Why a profile has no accuracies."""
-
-FORMAT_VERSION = 1
-
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
@@ -40,6 +53,10 @@ class Profile:
     `cost` holds the columns that could be had, in SI units, measured ones with their 95 %
     interval; `unavailable` the others of those asked for, with the reason. `input_shape` is
     (C, H, W) of one image, `machine` the target's fingerprint: costs compare only where it agrees.
+    `samples`, `conditions` and `notes` are those of `hardware.measurement.Measurement`; `inputs`
+    says what the network ran on, the name of a data set or "noise". `model_digest` identifies the
+    network (`network.identity.model_digest`), `confidence` is the level of the measured columns'
+    intervals. As JSON it is what `hwn2n check` reads (`gate.saved_profile`).
     """
 
     model: str
@@ -49,14 +66,21 @@ class Profile:
     unavailable: dict[str, str]
     machine: dict[str, Any]
     provenance: dict[str, Any]
+    inputs: str = "noise"
+    model_digest: str | None = None
+    confidence: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    conditions: dict[str, Any] = field(default_factory=dict)
+    samples: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able form, which `save` writes."""
         return {
-            "format": "hwn2n-profile",
+            "format": FORMAT,
             "version": FORMAT_VERSION,
             **vars(self),
             "input_shape": list(self.input_shape),
+            "notes": list(self.notes),
             "cost": cost_to_json(self.cost),
         }
 
@@ -80,31 +104,76 @@ def profile(
     unsafe_pickle: bool = False,
     batch: int | None = None,
     threads: int | None = None,
+    budget: str | os.PathLike[str] | Mapping[str, Any] | Budget | None = None,
+    data: str | Data | None = None,
+    data_root: str | os.PathLike[str] | None = None,
 ) -> Profile:
     """Measure `model` on `target` (by default the CPU of this machine).
 
     `model`: a file as `network.files.load_teacher` reads it, or a module that maps images to
     logits. `input_shape` is (C, H, W), needed where the file does not say it. `columns` are names
     of `budget.columns.COLUMNS`, or "all" among them; by default `USUAL_COLUMNS`. `batch` images
-    make one inference, on `threads` CPU threads.
+    make one inference, on `threads` CPU threads. `budget` is what the profile is to be judged by:
+    its columns are measured too, at the confidence and, unless said otherwise, on the target and
+    the images that it names. `data` (see `distil.datasets.load_data`) gives
+    real images to run on instead of noise, which matters to power.
 
     Raises InputError for what cannot be used and MeasurementError where the model cannot be
     counted or run. A column that cannot be had here is no error: the profile says why.
     """
+    loaded = None if budget is None else as_budget(budget)
     names = list(USUAL_COLUMNS if columns is None else columns)
+    names += [name for row in loaded.rows for name in row.columns] if loaded else []
     wanted = tuple(COLUMNS) if "all" in names else in_order(names)
-    chosen = target_of(target, batch=batch, threads=threads)
+    chosen = target_of(target, batch=batch, threads=threads, budget=loaded)
     subject = load_subject(model, arch=arch, input_shape=input_shape, unsafe_pickle=unsafe_pickle)
-    shape = shape_of(subject, input_shape)
-    unavailable = dict(chosen.available(wanted))
+    shape = shape_of(subject, input_shape, loaded.input if loaded else None)
+    unavailable = dict(chosen.unavailable(wanted))
     unavailable |= {name: LEARNED for name in wanted if COLUMNS[name].learned}
-    cost = chosen.measure(subject.model, shape, [n for n in wanted if n not in unavailable])
+    images = None if data is None else _images(data, data_root, subject, shape)
+    asked = confidences(loaded.rows) if loaded else {}
+    protocol = MeasurementProtocol(effort="full", confidence=asked, images=images)
+    found = chosen.examine(
+        subject.model,
+        shape,
+        [name for name in wanted if name not in unavailable],
+        protocol,
+    )
+    measured = [name for name, reading in found.cost.items() if reading.how == "measured"]
     return Profile(
         model=subject.source,
         input_shape=shape,
         target=chosen.name,
-        cost=cost,
+        cost=found.cost,
         unavailable={name: unavailable[name] for name in wanted if name in unavailable},
         machine=chosen.fingerprint(),
         provenance=provenance(),
+        inputs="noise" if data is None else data if isinstance(data, str) else data.name,
+        model_digest=model_digest(subject.model, shape, subject.program),
+        confidence={name: protocol.confidence_of(name) for name in measured},
+        notes=found.notes,
+        conditions=found.conditions,
+        samples=found.samples,
+    )
+
+
+def _images(
+    data: str | Data,
+    root: str | os.PathLike[str] | None,
+    subject: Teacher,
+    shape: tuple[int, int, int],
+) -> Tensor:
+    """Validation images as the network wants them, (n, C, H, W)."""
+    if isinstance(data, str):
+        size = shape[1] if shape[1] == shape[2] else None
+        data = load_data(data, root=None if root is None else os.fspath(root), image_size=size)
+    if data.image_shape != shape:
+        raise InputError(
+            f"images of {data.name} must have the shape {shape} (C, H, W), but have "
+            f"{data.image_shape}"
+        )
+    return normalise(
+        data.validation.images[:MEASURED_IMAGES],
+        subject.mean or data.mean,
+        subject.std or data.std,
     )

@@ -18,7 +18,9 @@ from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget
 from hwn2n.distil.datasets import Data, load_data
 from hwn2n.errors import InputError, one_line
-from hwn2n.hardware.target import Target, build_target
+from hwn2n.hardware.local_target import LocalTarget
+from hwn2n.hardware.target import Target
+from hwn2n.hardware.targets import build_target
 from hwn2n.network.files import Teacher, load_teacher
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.provenance import digest, provenance
@@ -38,9 +40,9 @@ class Request:
     """What to compress, on what data, and how.
 
     `teacher` is a file with what is needed to read it (`network.files.load_teacher`), `data` the
-    name of a data set (`distil.datasets.load_data`), `target` that of a target, None for what the
-    budget names; each is `IN_MEMORY` where the caller gave an object, which must then be given
-    again to resume. `split_seed` chooses the validation images and must be the teacher's.
+    name of a data set (`distil.datasets.load_data`), `target` the settings of a target; each is
+    `IN_MEMORY` where the caller gave an object, which must then be given again to resume.
+    `split_seed` chooses the validation images and must be the teacher's.
     """
 
     teacher: str
@@ -54,7 +56,7 @@ class Request:
     download: bool = False
     validation: int | float | None = None
     split_seed: int = 0
-    target: str | None = None
+    target: str | dict[str, Any] | None = None
 
     def load_teacher(self, given: nn.Module | Teacher | None = None) -> Teacher:
         """The teacher of the request; `given` where it is an object."""
@@ -71,13 +73,13 @@ class Request:
             unsafe_pickle=self.unsafe_pickle,
         )
 
-    def load_target(self, budget: Budget, given: Target | None = None) -> Target:
-        """The target of the request, or else of the budget; `given` where it is an object."""
+    def load_target(self, given: Target | None = None) -> Target:
+        """The target of the request; `given` where it is an object."""
         if given is not None:
             return given
         if self.target == IN_MEMORY:
             raise InputError("the run's target was given as an object: give it again to resume")
-        return build_target(budget.target if self.target is None else self.target)
+        return build_target(self.target)
 
     def load_data(self, given: Data | None = None) -> Data:
         """The data of the request; `given` where it is an object."""
@@ -93,6 +95,17 @@ class Request:
             seed=self.split_seed,
             download=self.download,
         )
+
+
+def stored_target(chosen: Target, given: object) -> str | dict[str, Any]:
+    """What stands in the folder for the target that the search uses.
+
+    Not its name: when the run is resumed, the file of that name may have changed, or be out of
+    sight of the working directory.
+    """
+    if isinstance(given, Target) or not isinstance(chosen, LocalTarget):
+        return IN_MEMORY
+    return chosen.to_json()
 
 
 def as_taught(request: Request, teacher: Teacher, *, split_seed: int | None) -> Request:

@@ -8,8 +8,10 @@ from typing import Any
 from torch import nn
 
 from hwn2n.budget.cost import Cost, cost_to_json
+from hwn2n.budget.matrix import Constraints
+from hwn2n.budget.verdict import Verdict, judge, verdict_of
 from hwn2n.distil.images import ImageSet
-from hwn2n.errors import BudgetNotMetError, InputError
+from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError
 from hwn2n.run.candidate import State
 from hwn2n.run.export import export_student
 from hwn2n.run.folder import RunFolder, read_json, write_json
@@ -27,11 +29,13 @@ class Result:
     the test split as fractions; the test split was used once, at the end. `rows`: the budget's
     rows for the student (`Constraints.describe`). `candidates`: counts by state. `seconds`:
     `search` and `final_training`, and `candidates_*` for the parts of the search that each
-    candidate goes through; of all processes that worked on the run.
+    candidate goes through; of all processes that worked on the run. `verdict` is that of
+    `budget.verdict.verdict_of`, and `satisfied` says whether it is "pass".
     """
 
     folder: str
     satisfied: bool
+    verdict: str
     teacher: dict[str, Any]
     student: dict[str, Any]
     rows: list[dict[str, Any]]
@@ -39,6 +43,7 @@ class Result:
     seconds: dict[str, float]
     machine: dict[str, Any]
     versions: dict[str, str]
+    target: str
 
 
 def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolder) -> Result:
@@ -46,14 +51,16 @@ def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolde
 
     This is the only place where the test split is read.
     """
-    available = [c for c in bench.columns if c not in bench.target.available(bench.columns)]
+    available = [c for c in bench.columns if c not in bench.target.unavailable(bench.columns)]
     cost = full_cost(
         student,
         bench.data.image_shape,
         target=bench.target,
         columns=available,
         school=bench.school,
+        protocol=bench.school.protocol("full", bench.constraints),
     )
+    verdict = verdict_of(bench.constraints, cost)
     description = {
         "classes": list(bench.data.classes),
         "mean": list(bench.data.mean),
@@ -64,7 +71,8 @@ def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolde
     test = bench.data.test().to(bench.school.device)
     result = Result(
         folder=str(folder.path),
-        satisfied=bench.constraints.satisfied(cost),
+        satisfied=verdict is Verdict.PASS,
+        verdict=verdict.value,
         teacher=_described(bench, bench.teacher.model, bench.teacher_cost, test),
         student={
             **_described(bench, student, cost, test),
@@ -74,11 +82,12 @@ def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolde
             "search_accuracy": choice.candidate.accuracy,
             "export_difference": difference,
         },
-        rows=bench.constraints.describe(cost),
+        rows=_rows(bench.constraints, cost),
         candidates=_counts(bench),
         seconds=_seconds(bench),
         machine=bench.target.fingerprint(),
         versions=versions(),
+        target=bench.target.name,
     )
     write_json(folder.result, vars(result))
     return result
@@ -93,16 +102,41 @@ def read_result(folder: RunFolder) -> Result:
 
 
 def judged(result: Result) -> Result:
-    """The result of a student inside the budget; `BudgetNotMetError` names the row otherwise."""
-    if result.satisfied:
-        return result
-    broken = [row for row in result.rows if row["severity"] == "error" and not row["satisfied"]]
-    worst = min(broken, key=lambda row: row["headroom"])
-    raise BudgetNotMetError(
-        f"the trained student must meet {worst['text']}, but has {worst['value_text']}; "
-        f"it lies in {result.folder}",
-        result=result,
-    )
+    """The result of a student inside the budget.
+
+    `BudgetNotMetError` names the row that is violated, `InconclusiveError` the one whose limit
+    lies in the interval of the student's measured value; the student is exported all the same.
+    """
+    for verdict, error, found in (
+        (Verdict.VIOLATED, BudgetNotMetError, "must meet {text}, but has {value_text}"),
+        (Verdict.INCONCLUSIVE, InconclusiveError, "must surely meet {text}, but has {interval}"),
+    ):
+        rows = [row for row in result.rows if row["verdict"] == verdict.value]
+        if steering := [row for row in rows if row["severity"] == "error"]:
+            worst = min(steering, key=lambda row: row["headroom"])
+            raise error(
+                f"the trained student {found.format(**worst)}; it lies in {result.folder}",
+                result=result,
+            )
+    return result
+
+
+def _rows(constraints: Constraints, cost: Cost) -> list[dict[str, Any]]:
+    """The rows of `Constraints.describe` with their verdict and the interval of the value."""
+    rows = []
+    for row in (*constraints.rows, *constraints.warnings):
+        known = all(name in cost for name in row.coefficients)
+        judgement = judge(row, cost) if known else None
+        rows.append(
+            row.describe(cost)
+            | {
+                "verdict": (judgement.verdict if judgement else Verdict.UNAVAILABLE).value,
+                "interval": judgement.value_text if judgement else "unavailable",
+                "low": judgement.low if judgement else None,
+                "high": judgement.high if judgement else None,
+            }
+        )
+    return rows
 
 
 def _described(bench: Workbench, model: nn.Module, cost: Cost, test: ImageSet) -> dict[str, Any]:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from hwn2n.budget.load import load_budget
+from hwn2n.budget.matrix import Budget
+from hwn2n.budget.rows import OpenRow
 from hwn2n.errors import InputError
-from hwn2n.hardware.target import Target, build_target
+from hwn2n.hardware.target import Target
+from hwn2n.hardware.targets import build_target
 from hwn2n.network.files import Teacher, load_teacher
 
 Model = str | os.PathLike[str] | nn.Module | Teacher
+
+LEARNED = "it is learned: only labelled images tell, see hwn2n compress"
+"""Why a profile has no accuracies."""
 
 
 def load_subject(
@@ -66,19 +74,48 @@ def target_of(
     *,
     batch: int | None = None,
     threads: int | None = None,
+    budget: Budget | None = None,
 ) -> Target:
-    """The target of a name, an inline mapping or None for the CPU, with batch and threads put in.
+    """The target of a name or an inline mapping; None for what `budget` names, or the CPU.
 
-    Raises InputError where there is none of that name, and where `batch` or `threads` come with
-    a target that is an object and has its own.
+    `budget` also says how many images make a batch (its `input`), and its file where targets are
+    looked for. `batch` and `threads` win over both. Raises InputError where there is none of that
+    name, and where `batch` or `threads` come with a target that is an object and has its own.
     """
-    changes = {"batch": batch, "threads": threads}
-    changes = {name: value for name, value in changes.items() if value is not None}
+    given = {"batch": batch, "threads": threads}
+    changes = {name: value for name, value in given.items() if value is not None}
     if isinstance(target, Target):
         if changes:
             name = next(iter(changes))
             raise InputError(f"{name} must not be given with a target object, which has its own")
         return target
-    if isinstance(target, Mapping):
-        return build_target({**target, **changes})
-    return build_target({"device": target or "cpu", **changes})
+    if budget is None:
+        return build_target(target, changes=changes)
+    return build_target(
+        budget.target if target is None else target,
+        batch=None if budget.input is None or batch is not None else budget.input[0],
+        changes=changes,
+        beside=folder_of(budget),
+    )
+
+
+def as_budget(budget: str | os.PathLike[str] | Mapping[str, Any] | Budget) -> Budget:
+    """The budget of a YAML file, of YAML text, of a mapping, or the one given."""
+    if isinstance(budget, Budget):
+        return budget
+    return load_budget(budget if isinstance(budget, str | Mapping) else Path(budget))
+
+
+def confidences(rows: Iterable[OpenRow]) -> dict[str, float]:
+    """For each column, the highest level at which one of `rows` wants its interval."""
+    found: dict[str, float] = {}
+    for row in rows:
+        for column in row.columns:
+            found[column] = max(found.get(column, 0.0), row.confidence)
+    return found
+
+
+def folder_of(budget: Budget) -> Path | None:
+    """The folder of a budget's file; None for one that was given as text or as an object."""
+    path = Path(budget.file) if budget.file else None
+    return path.parent if path is not None and path.is_file() else None

@@ -7,35 +7,33 @@ fvcore is wrapped here once, because used directly it
 - leaks its hooks into the model, and leaves it in the middle of a trace, if the forward raises;
 - runs the forward, so a model in training mode has its batch-norm statistics moved;
 - counts zero for each operator it does not know, and tells only the log.
-So it sees a deep copy in eval mode, and an uncounted contraction (anything that multiplies and
-sums: attention, recurrent layers, matrix-vector products, custom kernels) is an error.
+So it sees a deep copy in eval mode, with the rules of `flop_rules` beside its own; an uncounted
+contraction (anything that multiplies and sums, custom kernels included) is an error. Then it runs
+once more under torch's FlopCounterMode, which listens to the operators that really run,
+decomposed: where that sees more multiply-adds, it is an error too (a forward may do less while it
+is traced, and an operator may hide products behind a harmless name).
 """
 
 from __future__ import annotations
 
 import copy
-import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from fvcore.nn import FlopCountAnalysis
-from fvcore.nn.jit_handles import conv_flop_count, get_shape
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.utils.flop_counter import FlopCounterMode
 
 from hwn2n.errors import MeasurementError, one_line
-
-# Words in the name of an aten operator that multiplies and sums. They stand between "_", so that
-# upsample_bilinear2d (interpolation, counted by fvcore) is not taken for the layer `bilinear`.
-_CONTRACTION = re.compile(
-    r"(^|_)("
-    r"addbmm|addmm|addmv|addr|attention|baddbmm|bilinear|bmm|cdist|conv1d|conv2d|conv3d|"
-    r"convolution|dot|einsum|encoder|ger|gru|inner|kron|linear|lstm|matmul|mm|mv|outer|rnn|"
-    r"tensordot|trilinear|vdot|vecdot"
-    r")(_|$)"
+from hwn2n.hardware.flop_rules import (
+    CONTRACTION_NAMES,
+    CONTRACTIONS,
+    SAME_AS_FVCORES,
+    is_contraction,
 )
 
 
@@ -43,13 +41,16 @@ _CONTRACTION = re.compile(
 class Counts:
     """The exact columns of one network.
 
-    `params` counts unique parameters without buffers, `flops` those of one image, `weight_bytes`
-    the bytes of unique parameters and persistent buffers. `uncounted` holds the operators that
-    fvcore took for free and how often each stands in the graph (activations, pooling, additions).
+    `params` counts unique parameters without buffers, `flops` those of one image, of which
+    `contractions` in convolutions, products and attention (the rest in normalisation, adaptive
+    pooling and interpolation), `weight_bytes` the bytes of unique parameters and persistent
+    buffers. `uncounted` holds the operators that were taken for free and how often each stands in
+    the graph (activations, pooling, additions).
     """
 
     params: int
     flops: int
+    contractions: int
     weight_bytes: int
     uncounted: dict[str, int]
 
@@ -60,7 +61,8 @@ def count(model: nn.Module, example_input: Tensor) -> Counts:
     FLOPs are divided by the batch, so they are those of one image. The model is left as it was,
     to the last bit, hooks and modes included, even where its forward raises. Raises
     MeasurementError where the model cannot be copied or traced, has parameters without a shape,
-    or contains contractions that would be counted as zero.
+    contains contractions that would be counted as zero, or has fewer multiply-adds by our count
+    than by torch's.
     """
     if example_input.dim() < 1 or example_input.shape[0] < 1:
         raise MeasurementError(
@@ -71,10 +73,16 @@ def count(model: nn.Module, example_input: Tensor) -> Counts:
         raise MeasurementError(
             f"parameters must have a shape before counting; found {lazy[0]} lazy"
         )
-    total, uncounted = _trace(model, example_input)
+    with _undisturbed(example_input):
+        subject = _copied(model)
+        flops, uncounted = _traced(subject, example_input)
+        contractions = sum(flops[name] for name in flops if name in CONTRACTION_NAMES)
+        _check(contractions, subject, example_input)
+    batch = example_input.shape[0]
     return Counts(
         params=sum(parameter.numel() for parameter in model.parameters()),
-        flops=round(total / example_input.shape[0]),
+        flops=round(sum(flops.values()) / batch),
+        contractions=round(contractions / batch),
         weight_bytes=sum(t.numel() * t.element_size() for t in _stored_tensors(model)),
         uncounted=uncounted,
     )
@@ -91,8 +99,26 @@ def _stored_tensors(model: nn.Module) -> Iterator[Tensor]:
             yield buffer
 
 
-def _trace(model: nn.Module, example_input: Tensor) -> tuple[int, dict[str, int]]:
-    """Total FLOPs of the whole batch and the operators that were not counted."""
+@contextmanager
+def _undisturbed(example_input: Tensor) -> Iterator[None]:
+    """No gradients, no warnings; torch's random state and its fast path as they were afterwards.
+
+    The fast path is off meanwhile: it fuses a transformer layer into one operator that neither
+    counter looks into.
+    """
+    devices = [example_input.device] if example_input.device.type == "cuda" else []
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with torch.no_grad(), torch.random.fork_rng(devices), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A deep copy in eval mode."""
     try:
         subject = copy.deepcopy(model)
     except Exception as error:
@@ -103,43 +129,50 @@ def _trace(model: nn.Module, example_input: Tensor) -> tuple[int, dict[str, int]
     for module in subject.modules():
         # Set directly: modules from torch.export refuse .eval(), and have no modes to change.
         module.training = False
+    return subject
+
+
+def _traced(subject: nn.Module, example_input: Tensor) -> tuple[dict[str, int], dict[str, int]]:
+    """FLOPs of the whole batch by operator, and how often each uncounted operator was seen."""
     analysis = FlopCountAnalysis(subject, (example_input,))
-    analysis.set_op_handle("aten::_convolution_mode", _convolution_mode_flops)
+    analysis.set_op_handle(**CONTRACTIONS, **SAME_AS_FVCORES)
     analysis.unsupported_ops_warnings(False)
     analysis.uncalled_modules_warnings(False)
     analysis.tracer_warnings("none")
-    devices = [example_input.device] if example_input.device.type == "cuda" else []
     try:
-        # fork_rng: a forward that draws random numbers must not shift the caller's.
-        with torch.no_grad(), torch.random.fork_rng(devices), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            total = int(analysis.total())
+        flops = {name: int(number) for name, number in analysis.by_operator().items()}
     except Exception as error:
         raise MeasurementError(
             "the model must be traceable to be counted, on an input of shape "
             f"{tuple(example_input.shape)}; found {type(error).__name__}: {one_line(error)}"
         ) from error
     uncounted = dict(sorted(analysis.unsupported_ops().items()))
-    contractions = [name for name in uncounted if _is_contraction(name)]
+    contractions = [name for name in uncounted if is_contraction(name)]
     if contractions:
         raise MeasurementError(
-            "every contraction must be counted in the FLOPs; fvcore has no rule for "
+            "every contraction must be counted in the FLOPs; there is no rule for "
             + ", ".join(f"{name} ({uncounted[name]}x)" for name in contractions)
         )
-    return total, uncounted
+    return flops, uncounted
 
 
-def _is_contraction(operator: str) -> bool:
-    """Whether `operator` ("aten::lstm") multiplies and sums, or hides what it does.
+def _check(contractions: int, subject: nn.Module, example_input: Tensor) -> None:
+    """Raise MeasurementError where torch's counter sees more multiply-adds than `contractions`.
 
-    Operators outside aten are kernels of an extension, and prim::PythonOp and prim::CallFunction
-    are functions that the trace does not look into: nobody can say that they are free.
+    It counts two FLOPs for each. Fewer are no fault: it knows no fused recurrent layers, no
+    matrix-vector products and no distances.
     """
-    namespace, _, name = operator.partition("::")
-    return namespace != "aten" or _CONTRACTION.search(name) is not None
-
-
-def _convolution_mode_flops(inputs: list[Any], outputs: list[Any]) -> int:
-    """FLOPs of a convolution with padding="same" or "valid", which fvcore does not know."""
-    x, weight, output = get_shape(inputs[0]), get_shape(inputs[1]), get_shape(outputs[0])
-    return int(conv_flop_count(x, weight, output, transposed=False))
+    try:
+        with FlopCounterMode(display=False) as counter:
+            subject(example_input)
+    except Exception as error:
+        raise MeasurementError(
+            "the model must run under torch's FlopCounterMode to be counted, on an input of shape "
+            f"{tuple(example_input.shape)}; found {type(error).__name__}: {one_line(error)}"
+        ) from error
+    seen = int(counter.get_total_flops()) // 2
+    if seen > contractions:
+        raise MeasurementError(
+            "every contraction must be counted in the FLOPs; the trace of the batch has "
+            f"{contractions:,} multiply-adds, but torch's FlopCounterMode saw {seen:,}"
+        )

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,51 @@ def fingerprint() -> dict[str, Any]:
         "torch": str(torch.__version__),
         "cuda": torch.version.cuda if cuda else None,
     }
+
+
+RUNTIME_PACKAGES: dict[str, tuple[str, ...]] = {
+    "eager": (),
+    "compile": ("triton",),
+    "cuda-graph": (),
+    "onnxruntime": ("onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu"),
+    "tensorrt": ("onnx", "onnxscript", "tensorrt"),
+}
+"""Packages besides torch whose versions decide how fast a network of this runtime is."""
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of those of `packages` that are installed."""
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+_LABELS = ("target.name",)
+"""Fields that only name things: the same machine with the same settings is as fast by any name."""
+
+
+def differences(a: Any, b: Any) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two fingerprints differ, each with its value in `a` and in `b`.
+
+    Fields inside others are named "target.batch"; one that is missing counts as None. Costs that
+    were measured may be compared only where this is empty, so nothing that could decide speed is
+    left out: only the name that somebody gave to the target is.
+    """
+    flat_a, flat_b = dict(_fields(a, "")), dict(_fields(b, ""))
+    names = [*flat_a, *(name for name in flat_b if name not in flat_a)]
+    pairs = {name: (flat_a.get(name), flat_b.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _fields(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings under dotted names; tuples as the lists that JSON makes."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _fields(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif prefix not in _LABELS:
+        yield prefix, list(value) if isinstance(value, tuple) else value
 
 
 def _cpuinfo() -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ from torch.export import Dim, export, save
 
 from hwn2n.atomic import write_atomic
 from hwn2n.errors import Hwn2nError
+from hwn2n.hardware.runtimes.pt2 import make_lean
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.files import load_teacher
 from hwn2n.network.files.exported import EXTRA_FILE
@@ -40,6 +41,7 @@ def export_student(
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = export(student, (images,), dynamic_shapes=({0: Dim("batch")},), strict=False)
+        make_lean(program)  # else it is larger than the file_bytes that it was budgeted by
         extra = {EXTRA_FILE: json.dumps(description)}
 
         def write(path: Any) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from hwn2n.budget.columns import COLUMNS
+from hwn2n.budget.consistency import contradiction_error, contradictions
 from hwn2n.budget.cost import Cost, cost_from_json, cost_to_json
 from hwn2n.budget.matrix import Budget, Constraints
 from hwn2n.distil.datasets import Data
 from hwn2n.distil.feed import DivergedError
-from hwn2n.errors import InputError, MeasurementError
+from hwn2n.errors import BudgetNotMetError, InputError, MeasurementError
 from hwn2n.hardware.target import Target
 from hwn2n.network.capture import Captured, capture
 from hwn2n.network.files import Teacher
@@ -18,7 +19,7 @@ from hwn2n.network.inherit import Inheritance
 from hwn2n.network.planner import Planner, count
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
-from hwn2n.search.evaluate import Evaluator, countable_rows
+from hwn2n.search.evaluate import Evaluator, countable_columns
 from hwn2n.search.finish import full_cost
 from hwn2n.search.projection import counted_cost
 from hwn2n.search.reach import check_reachable
@@ -31,7 +32,7 @@ SHOWN_COLUMNS = ("params", "flops", "weight_bytes", "latency_p50", "accuracy")
 
 @dataclass(frozen=True, kw_only=True)
 class Workbench:
-    """The parts of a search, ready to run."""
+    """The parts of a search, ready to run; `warnings` are for the person who waits for it."""
 
     teacher: Teacher
     captured: Captured
@@ -45,6 +46,7 @@ class Workbench:
     school: School
     evaluator: Evaluator
     ledger: Ledger
+    warnings: tuple[str, ...] = ()
 
 
 def assemble(
@@ -65,7 +67,7 @@ def assemble(
     """
     data = _in_the_teachers_units(teacher, data)
     _check_shape(teacher, budget, data)
-    if missing := target.available(budget.columns):
+    if missing := target.unavailable(budget.columns):
         name, reason = next(iter(missing.items()))
         raise MeasurementError(
             f"the budget needs {name}, which target {target.name} cannot measure: {reason}"
@@ -83,7 +85,11 @@ def assemble(
     teacher_cost = _teacher_cost(teacher, data, target, columns, school, folder)
     _check_counts(budget, planner, teacher_cost)
     constraints = budget.resolve(teacher_cost)
-    check_reachable(planner, settings, countable_rows(constraints, planner))
+    if rows := contradictions(constraints):
+        raise BudgetNotMetError(str(contradiction_error(rows)))
+    warning = check_reachable(
+        planner, settings, constraints.only(countable_columns(target))
+    )
     ledger = Ledger(folder.ledger)
     evaluator = Evaluator(
         planner=planner,
@@ -108,6 +114,7 @@ def assemble(
         school=school,
         evaluator=evaluator,
         ledger=ledger,
+        warnings=() if warning is None else (warning,),
     )
 
 
@@ -180,11 +187,16 @@ def _teacher_cost(
     path = folder.path / "teacher.json"
     if path.exists():
         return cost_from_json(read_json(path))
-    wanted = [name for name in columns if name not in target.available(columns)]
+    wanted = [name for name in columns if name not in target.unavailable(columns)]
     wanted += [name for name in columns if COLUMNS[name].learned and name not in wanted]
     try:
         cost = full_cost(
-            teacher.model, data.image_shape, target=target, columns=wanted, school=school
+            teacher.model,
+            data.image_shape,
+            target=target,
+            columns=wanted,
+            school=school,
+            protocol=school.protocol("full", Constraints(rows=())),
         )
     except DivergedError as error:
         raise InputError(

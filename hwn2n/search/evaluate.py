@@ -18,11 +18,10 @@ from hwn2n.budget.cost import Cost, Reading, cost_from_json, cost_to_json
 from hwn2n.budget.matrix import Constraints
 from hwn2n.distil.feed import DivergedError
 from hwn2n.errors import MeasurementError
+from hwn2n.hardware.measurement import MeasurementProtocol
 from hwn2n.hardware.target import Target
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
 from hwn2n.network.decision import Decision
-from hwn2n.network.inherit import fresh_weights
-from hwn2n.network.module import instantiate_with
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
@@ -42,9 +41,12 @@ class Place:
     rollout: int
 
 
-def countable_rows(constraints: Constraints, planner: Planner) -> Constraints:
-    """The rows that the architecture of a student is enough to judge."""
-    return constraints.only(counted_cost(planner.teacher))
+def countable_columns(target: Target) -> tuple[str, ...]:
+    """The columns that the architecture of a student is enough to tell.
+
+    It counts float32 weights; bytes in another precision are left to the target.
+    """
+    return ("params", "flops", *(("weight_bytes",) if target.precision == "fp32" else ()))
 
 
 class Evaluator:
@@ -72,9 +74,12 @@ class Evaluator:
         known = [name for name, column in COLUMNS.items() if not column.learned]
         # Rows over accuracies are for the trained student: brief training says little about them.
         self.constraints = constraints.only(known)
-        self.countable = countable_rows(constraints, planner)
-        counted = counted_cost(planner.teacher)
-        self.measured = tuple(n for n in self.constraints.columns if n not in counted)
+        self.counted = countable_columns(target)
+        self.countable = constraints.only(self.counted)
+        self.measured = tuple(n for n in self.constraints.columns if n not in self.counted)
+        # Brief readings steer; what is claimed of the winner is measured in full, alone.
+        self.quick = school.protocol("quick", constraints)
+        self.full = school.protocol("full", constraints)
 
     def evaluate(
         self, decision: Decision, *, place: Place, actions: Sequence[int], epsilon: float
@@ -107,15 +112,18 @@ class Evaluator:
             )
         )
 
-    def measure(self, architecture: Architecture) -> Cost:
-        """The measured columns that the budget needs, of a student with some fresh weights.
+    def measure(
+        self, architecture: Architecture, decision: Decision, protocol: MeasurementProtocol
+    ) -> Cost:
+        """The measured columns that the budget needs, of an untrained student on real images.
 
+        Its weights are those that its training would begin with: power depends on them a little.
         Raises `MeasurementError` where one is missing: it is unavailable then, and never 0.
         """
         if not self.measured:
             return {}
-        student = instantiate_with(architecture, fresh_weights(architecture, seed=0))
-        cost = self.target.measure(student, architecture.input_shape, self.measured)
+        student = self.school.student(architecture, decision, seed=0)
+        cost = self.target.measure(student, architecture.input_shape, self.measured, protocol)
         if missing := [name for name in self.measured if name not in cost]:
             raise MeasurementError(
                 f"target {self.target.name} must measure {', '.join(self.measured)} of every "
@@ -155,7 +163,8 @@ class _Work:
                     self.decision = project(e.planner, self.decision, e.countable)
                 architecture = e.planner.plan(self.decision)
                 self.key = e.key(architecture)
-                self.cost |= counted_cost(architecture)
+                known = counted_cost(architecture)
+                self.cost |= {name: known[name] for name in e.counted}
         except IllegalArchitectureError as error:
             self.reason = str(error)
             return
@@ -166,10 +175,10 @@ class _Work:
         before = e.ledger.trained(self.key)
         with self._timed("measure"):
             if before is not None:
-                known = cost_from_json(before.cost)
-                self.cost |= {name: known[name] for name in e.measured}
+                earlier = cost_from_json(before.cost)
+                self.cost |= {name: earlier[name] for name in e.measured}
             elif accuracy_matters(shrunk, e.countable.satisfied(self.cost), self.epsilon):
-                self.cost |= e.measure(architecture)
+                self.cost |= e.measure(architecture, self.decision, e.quick)
         complete = not e.constraints.missing(self.cost)
         satisfied = complete and e.constraints.satisfied(self.cost)
         if not complete or not accuracy_matters(shrunk, satisfied, self.epsilon):
@@ -220,7 +229,16 @@ class _Work:
             epsilon=self.epsilon,
             degenerate=degenerate,
             formula=self.evaluator.settings.formula,
+            violation=None if satisfied or degenerate else self._violation(),
+            near_miss_weight=self.evaluator.settings.near_miss,
         )
+
+    def _violation(self) -> float | None:
+        """How far the worst row that can be answered is outside, as a share of its limit."""
+        known = self.evaluator.constraints.only(self.cost)
+        if not known.rows or known.satisfied(self.cost):
+            return None
+        return max(0.0, float(known.residuals(self.cost).max()))
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:

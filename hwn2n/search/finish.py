@@ -12,8 +12,10 @@ from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Cost, Reading, cost_from_json
 from hwn2n.budget.matrix import Constraints
 from hwn2n.budget.rows import Row
+from hwn2n.budget.verdict import Verdict, verdict_of
 from hwn2n.distil.state import EpochReport, TrainState
 from hwn2n.errors import BudgetNotMetError
+from hwn2n.hardware.measurement import MeasurementProtocol
 from hwn2n.hardware.target import Target
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.decision import Decision
@@ -54,12 +56,14 @@ def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFo
     Best by reward, as the paper has it, or by validation accuracy (`Settings.choose_by`).
 
     A reading during the search is short; the best of many short readings is too good. So the
-    winner is measured once more, alone, and gives way to the next one if it does not hold. The
-    choice is kept in the folder: after a resume another measurement must not choose another.
+    winner is measured once more, in full and alone, and gives way to the next one unless it is
+    surely inside; if none is, the first of which the readings say so, though not surely, is taken.
+    The choice is kept in the folder: after a resume another measurement must not choose another.
     Raises `BudgetNotMetError` if no candidate is inside the budget.
     """
     kept = read_json(folder.choice)["candidate"] if folder.choice.exists() else None
     again: dict[int | None, Cost] = {}
+    unsure: Choice | None = None
     candidates = ledger.best()
     if evaluator.settings.choose_by == "accuracy" and evaluator.constraints.rows:
         candidates.sort(key=lambda c: -(c.accuracy or 0.0))  # stable: then by reward
@@ -68,14 +72,25 @@ def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFo
             continue
         decision = Decision.from_json(candidate.decision)
         architecture = planner.plan(decision)
-        if kept is None:
-            cost = {**cost_from_json(candidate.cost), **evaluator.measure(architecture)}
-            if not evaluator.constraints.satisfied(cost):
-                again[candidate.id] = cost
-                continue
-            write_json(folder.choice, {"candidate": candidate.id})
-        return Choice(candidate, decision, architecture)
+        choice = Choice(candidate, decision, architecture)
+        if kept is not None:
+            return choice
+        measured = evaluator.measure(architecture, decision, evaluator.full)
+        cost = {**cost_from_json(candidate.cost), **measured}
+        if not evaluator.constraints.satisfied(cost):
+            again[candidate.id] = cost
+        elif verdict_of(evaluator.constraints, cost) is Verdict.PASS:
+            return _kept(choice, folder)
+        else:
+            unsure = unsure or choice
+    if unsure is not None:
+        return _kept(unsure, folder)
     raise _none_found(ledger.candidates(), evaluator.constraints, again)
+
+
+def _kept(choice: Choice, folder: RunFolder) -> Choice:
+    write_json(folder.choice, {"candidate": choice.candidate.id})
+    return choice
 
 
 def _none_found(
@@ -144,13 +159,14 @@ def full_cost(
     target: Target,
     columns: Iterable[str],
     school: School,
+    protocol: MeasurementProtocol,
 ) -> dict[str, Reading]:
     """All columns of `columns` that can be had for a trained network, learned ones included.
 
     `model` is measured as it is, trained; accuracies are those of the validation split.
     """
     wanted = list(columns)
-    cost = dict(target.measure(model, input_shape, wanted))
+    cost = dict(target.measure(model, input_shape, wanted, protocol))
     if any(COLUMNS[name].learned for name in wanted):
         scored = school.score(model)
         learned = {"accuracy": scored.top1, "worst_class_accuracy": scored.worst_class}

@@ -5,6 +5,7 @@ Departures from the paper, each a setting and each off in `recipe: paper`:
 2. Decisions may be scaled to what is countable of the budget (`project`, projection.py).
 3. The first policies may prefer to keep (`prior`, prior.py).
 4. Advantages may be leave-one-out instead of against the moving average (`advantage`).
+5. A candidate outside the budget may keep the more the nearer it is (`near_miss`, reward.py).
 And always: a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.
 """

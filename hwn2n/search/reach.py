@@ -1,25 +1,74 @@
-"""How small a student can get: a budget below that is refused before any training.
+"""Whether a budget can be met at all, as far as it can be counted, asked before any training.
 
-So is one with a lower limit (`min`) that not even the whole teacher reaches.
+Three answers. A student inside it is found, by shrinking and removing greedily; or there is proof
+that none exists, from bounds on all students (`bounds`), and the budget is refused; or neither,
+and nobody knows: then the search goes on, and the user is told.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from collections.abc import Iterator
 
+from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Cost
 from hwn2n.budget.matrix import Constraints
 from hwn2n.budget.rows import Row
+from hwn2n.budget.units import format_quantity
 from hwn2n.errors import BudgetNotMetError
 from hwn2n.network.architecture import IllegalArchitectureError
-from hwn2n.network.channels import ChannelMap
 from hwn2n.network.decision import Decision
 from hwn2n.network.layers import find_layers
 from hwn2n.network.operators import rule
-from hwn2n.network.planner import Planner
+from hwn2n.network.planner import Planner, count
 from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel, smaller_width
-from hwn2n.search.projection import counted_cost, upper_rows
+from hwn2n.search.bounds.costs import QUANTITIES, cost_bounds
+from hwn2n.search.bounds.proof import Conflict, Limit, limit_of, prove
+from hwn2n.search.projection import counted_cost, project, upper_rows
 from hwn2n.search.settings import Settings
+
+_NOTHING = "nothing was trained"
+
+
+def check_reachable(planner: Planner, settings: Settings, countable: Constraints) -> str | None:
+    """What to warn of where nobody knows whether a student is inside `countable`, else None.
+
+    `countable`: rows over params, flops and weight_bytes only. A student has a parameter, and at
+    most the teacher's number of them; with more it would not be trained. Raises
+    `BudgetNotMetError` where there is proof that no student of a search with `settings` is inside:
+    it names the rows that exclude each other, and the least that the first of them would need.
+    """
+    if not countable.rows or _inside(planner, countable, counted_cost(planner.teacher)):
+        return None
+    upper = upper_rows(countable)
+    smallest, least = smallest_student(planner, settings, upper)
+    if _inside(planner, countable, least):
+        return None
+    teacher = count(planner.teacher)
+    limits = [limit for row in countable.rows if (limit := limit_of(row)) is not None]
+    whole = dict.fromkeys(QUANTITIES, 0.0) | {"params": 1.0}
+    bounds = cost_bounds(planner, settings, projects=_projects(settings, upper))
+    found = prove(
+        bounds,
+        [*limits, Limit(whole, teacher.params)],
+        {
+            "params": teacher.params,
+            "flops": teacher.flops,
+            "buffer_bytes": teacher.weight_bytes - 4 * teacher.params,
+        },
+    )
+    if isinstance(found, Conflict):
+        raise BudgetNotMetError(_refusal(found, teacher.params))
+    for removed in (frozenset[str](), smallest.removed, found.without or frozenset[str]()):
+        for cost in _scaled(planner, settings, removed, upper):
+            if _inside(planner, countable, cost):
+                return None
+    row = countable.binding(least)
+    return (
+        "nobody knows whether a student can be inside the budget: the smallest that was tried has "
+        f"{row.describe(least)['value_text']} where {row.source}, and no proof excludes another; "
+        "the search goes on"
+    )
 
 
 def smallest_student(
@@ -31,67 +80,107 @@ def smallest_student(
     as the worst row of `countable` falls, until it is met or nothing helps. Without such rows it
     stops before any removal.
     """
-    removed: frozenset[str] = frozenset()
-    best = _shrunk(planner, settings, removed)
-    if not countable.rows:
-        return best, counted_cost(planner.plan(best))
-    cost = counted_cost(planner.plan(best))
+    projects = _projects(settings, countable)
+    whole = Decision(), counted_cost(planner.teacher)
+    best, cost = _smallest_without(planner, settings, frozenset(), projects=projects) or whole
     layers = find_layers(planner, settings.granularity)
     improved = settings.removal.updates > 0
     while improved and not countable.satisfied(cost):
         improved = False
         for layer in layers:
-            if not layer.removable or removed.issuperset(layer.operations):
+            if not layer.removable or best.removed.issuperset(layer.operations):
                 continue
-            try:
-                candidate = _shrunk(planner, settings, removed | set(layer.operations))
-                smaller = counted_cost(planner.plan(candidate))
-            except IllegalArchitectureError:
-                continue
-            if countable.residuals(smaller).max() < countable.residuals(cost).max():
-                removed, best, cost, improved = candidate.removed, candidate, smaller, True
+            without = best.removed | set(layer.operations)
+            found = _smallest_without(planner, settings, without, projects=projects)
+            if found and countable.residuals(found[1]).max() < countable.residuals(cost).max():
+                (best, cost), improved = found, True
     return best, cost
 
 
-def check_reachable(planner: Planner, settings: Settings, countable: Constraints) -> None:
-    """Raise `BudgetNotMetError` if not even the smallest student is inside what can be counted."""
-    upper = upper_rows(countable)
-    lower = replace(countable, rows=tuple(r for r in countable.rows if _is_lower(r)))
-    _, least = smallest_student(planner, settings, upper)
-    for rows, cost, which in (
-        (upper, least, "smallest student that can be reached"),
-        (lower, counted_cost(planner.teacher), "teacher, the largest network there is"),
-    ):
-        if rows.rows and not rows.satisfied(cost):
-            row = rows.binding(cost)
-            raise BudgetNotMetError(
-                f"the budget must leave room for the {which}: {row.source}, but that has "
-                f"{row.describe(cost)['value_text']}; nothing was trained"
-            )
+def _inside(planner: Planner, countable: Constraints, cost: Cost) -> bool:
+    params = cost["params"].value
+    return 0 < params <= count(planner.teacher).params and countable.satisfied(cost)
 
 
-def _is_lower(row: Row) -> bool:
-    return all(coefficient <= 0 for coefficient in row.coefficients.values())
+def _projects(settings: Settings, upper: Constraints) -> bool:
+    """Whether the search scales widths to the budget, down to one channel if need be."""
+    return settings.project and bool(upper.rows)
 
 
-def _shrunk(planner: Planner, settings: Settings, removed: frozenset[str]) -> Decision:
-    """Every free width and kernel as small as the settings let them be."""
-    architecture, channels = planner.left(removed)
-    if not settings.shrinkage.updates and not settings.project:
-        return Decision(removed)
-    kernels = {}
+def _smallest_without(
+    planner: Planner, settings: Settings, removed: frozenset[str], *, projects: bool
+) -> tuple[Decision, Cost] | None:
+    """Every free width and kernel as small as the settings let them be; None if that is illegal.
+
+    Kernels stay where smaller ones fit nothing: without padding they leave larger images.
+    """
+    try:
+        architecture, channels = planner.left(removed)
+    except IllegalArchitectureError:
+        return None
+    widths, kernels = {}, {}
+    if settings.shrinkage.updates or projects:
+        for group in channels.groups.values():
+            if not group.frozen:
+                widths[group.name] = 1 if projects else smaller_width(group.width, SHRINK_VALUES[0])
     if settings.shrinkage.updates:
         for op in architecture:
             if rule(op).has_kernel:
                 height, width = op.config["kernel_size"]
                 least = SHRINK_VALUES[0]
                 kernels[op.name] = (smaller_kernel(height, least), smaller_kernel(width, least))
-    return Decision(removed, _least_widths(channels, settings), kernels)
+    for decision in (Decision(removed, widths, kernels), Decision(removed, widths)):
+        try:
+            return decision, counted_cost(planner.plan(decision))
+        except IllegalArchitectureError:
+            continue
+    return None
 
 
-def _least_widths(channels: ChannelMap, settings: Settings) -> dict[str, int]:
-    return {
-        name: 1 if settings.project else smaller_width(group.width, SHRINK_VALUES[0])
-        for name, group in channels.groups.items()
-        if not group.frozen
-    }
+def _scaled(
+    planner: Planner, settings: Settings, removed: frozenset[str], upper: Constraints
+) -> Iterator[Cost]:
+    """Costs of students of uniform width: scaled to the upper limits, and by each share."""
+    decisions = []
+    try:
+        if _projects(settings, upper):
+            decisions.append(project(planner, Decision(removed), upper))
+        _, channels = planner.left(removed)
+    except IllegalArchitectureError:
+        return
+    free = [group for group in channels.groups.values() if not group.frozen]
+    for share in SHRINK_VALUES if settings.shrinkage.updates else SHRINK_VALUES[-1:]:
+        widths = {group.name: smaller_width(group.width, share) for group in free}
+        decisions.append(Decision(removed, widths))
+    for decision in decisions:
+        try:
+            yield counted_cost(planner.plan(decision))
+        except IllegalArchitectureError:
+            continue
+
+
+def _refusal(conflict: Conflict, teacher_params: int) -> str:
+    """One line: the rows that exclude each other, and what would be needed."""
+    row = conflict.first.row
+    assert row is not None, "the teacher is inside the limit that nobody wrote"
+    others = [
+        limit.row.source if limit.row else f"at most the teacher's {teacher_params:,} params"
+        for limit in conflict.others
+    ]
+    proven = "no student can be inside the budget, which is proven"
+    if conflict.least is None:
+        return f"{proven}: {', '.join([row.source, *others])} exclude each other; {_NOTHING}"
+    who = f"every student with {' and '.join(others)}" if others else "every student"
+    return f"{proven}: {row.source}, but {who} has {_need(row, conflict.least)}; {_NOTHING}"
+
+
+def _need(row: Row, least: float) -> str:
+    """ "at least 1,234", or "at most" for a lower limit; counts in full, for they may be close."""
+    sign, word = (-1.0, "most") if row.lower else (1.0, "least")
+    value = 0.0 + sign * least
+    if row.column is None:
+        return f"at {word} {format_quantity(value, None)}"
+    slack = 1e-9 * max(1.0, abs(value))  # of floating point
+    whole = math.floor(value + slack) if row.lower else math.ceil(value - slack)
+    unit = " bytes" if COLUMNS[row.column].unit == "B" else ""
+    return f"at {word} {whole:,}{unit}"

@@ -96,6 +96,21 @@ def constrained_reward(R: float, satisfied: bool, eps: float) -> float:
     return R if satisfied else eps * (R + 1.0) - 1.0
 
 
+def near_miss(violation: float, eps: float, weight: float) -> float:
+    """Return (1 - eps) weight / (1 + violation), what a candidate outside the budget keeps.
+
+    Not in the paper, where all candidates outside earn -1 once eps is 0. Then a budget that no
+    early candidate meets gives the policies nothing to go by. Counted rows are met by projection;
+    rows over measured columns are not, and this is what leads to them.
+
+    violation: how far outside the worst known row is, as a share of its limit, >= 0.
+    weight: 0 is the paper; below 1, no candidate outside earns as much as a useless one inside.
+    """
+    if not violation >= 0.0:
+        raise InputError(f"a violation must be >= 0, but got {violation}")
+    return (1.0 - eps) * weight / (1.0 + violation)
+
+
 def accuracy_matters(C: float, satisfied: bool, eps: float) -> bool:
     """Return whether the reward of this candidate depends on its accuracy at all.
 
@@ -113,6 +128,7 @@ class RewardTerms:
     base: R before the constraints; None when an untrained candidate never needed it.
     epsilon: eps_t that was in force. satisfied: whether the candidate is inside the budget.
     reward: what the policy is given, -1..1 (a little more if the student beats its teacher).
+    violation: how far outside the budget it is, as `near_miss` takes it; None inside.
     """
 
     accuracy: float | None
@@ -122,6 +138,7 @@ class RewardTerms:
     epsilon: float
     satisfied: bool
     reward: float
+    violation: float | None = None
 
 
 def score(
@@ -133,6 +150,8 @@ def score(
     epsilon: float,
     degenerate: bool = False,
     formula: Formula = "paper",
+    violation: float | None = None,
+    near_miss_weight: float = 0.0,
 ) -> RewardTerms:
     """Return the reward of one candidate with its terms (sections 3.3 and 3.3.1).
 
@@ -140,6 +159,7 @@ def score(
         is None (it was never built) or negative. All earn -1, and none counts as satisfied.
     accuracy: may be None where `accuracy_matters` says no; otherwise InputError.
     formula: "paper" is `reward`, "naive" is `naive_reward`.
+    violation, near_miss_weight: see `near_miss`; without a violation nothing is added.
     """
     if formula not in ("paper", "naive"):
         raise InputError(f"the reward formula must be 'paper' or 'naive', but got {formula!r}")
@@ -160,6 +180,8 @@ def score(
         )
     else:
         base, total = None, DEGENERATE_REWARD
+    if violation is not None and base != DEGENERATE_REWARD and not satisfied:
+        total += near_miss(violation, epsilon, near_miss_weight)
     return RewardTerms(
         accuracy=accuracy,
         teacher_accuracy=teacher_accuracy,
@@ -168,6 +190,7 @@ def score(
         epsilon=epsilon,
         satisfied=satisfied,
         reward=total,
+        violation=violation,
     )
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from hwn2n.budget.matrix import Constraints
 from hwn2n.distil.accuracy import Accuracy, accuracy
+from hwn2n.distil.augment import normalise
 from hwn2n.distil.batchnorm import recalibrate_batch_norm
 from hwn2n.distil.datasets import Data
 from hwn2n.distil.images import ImageSet, stratified_sample
@@ -18,11 +20,15 @@ from hwn2n.distil.losses import CrossEntropyAndL2, LogitL2
 from hwn2n.distil.recipes import TrainSettings
 from hwn2n.distil.state import EpochReport, TrainResult, TrainState
 from hwn2n.distil.train import train
+from hwn2n.hardware.measurement import Effort, MeasurementProtocol
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.decision import Decision
 from hwn2n.network.inherit import Inheritance, fresh_weights
 from hwn2n.network.module import instantiate_with
 from hwn2n.search.settings import Settings
+
+MEASURED_IMAGES = 256
+"""At most so many validation images are what measured networks run on."""
 
 
 class School:
@@ -118,6 +124,17 @@ class School:
         """Accuracy on validation images (all of them by default)."""
         chosen = self.validation if images is None else images
         return accuracy(model, chosen, self.data.mean, self.data.std, self.device)
+
+    def protocol(self, effort: Effort, constraints: Constraints) -> MeasurementProtocol:
+        """How to measure a student for `constraints`: on validation images, as sure as they ask."""
+        images = normalise(
+            self.data.validation.images[:MEASURED_IMAGES].cpu(), self.data.mean, self.data.std
+        )
+        confidence = {
+            name: max(row.confidence for row in constraints.rows if name in row.coefficients)
+            for name in constraints.columns
+        }
+        return MeasurementProtocol(effort=effort, confidence=confidence, images=images)
 
     def _teacher_for(
         self, settings: TrainSettings, images: ImageSet, *, final: bool

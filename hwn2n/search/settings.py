@@ -83,6 +83,13 @@ class Settings(_Frozen):
     annealing: int = Field(
         ANNEALING_HORIZON, ge=0, description="updates until the budget counts in full"
     )
+    near_miss: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="what a candidate at the very edge of the budget, outside, keeps (reward.py); "
+        "0 is the paper",
+    )
     formula: Formula = "paper"
     choose_by: Literal["reward", "accuracy"] = Field(
         "reward",
@@ -138,6 +145,7 @@ RECIPES: dict[str, Settings] = {
         project=True,
         anchor=True,
         annealing=3,
+        near_miss=0.5,
         choose_by="accuracy",
         train=STUDENT_RECIPES["fast-search"],
         final=STUDENT_RECIPES["fast-final"],

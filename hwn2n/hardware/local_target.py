@@ -1,0 +1,266 @@
+"""This machine as a target: counts, clocks and meters around one network at a time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hwn2n.budget.columns import COLUMNS, in_order
+from hwn2n.budget.cost import Cost, How, Reading
+from hwn2n.budget.target_schema import TargetModel, settings_of
+from hwn2n.errors import InputError, MeasurementError, one_line
+from hwn2n.hardware.conditions import board_model, conditions
+from hwn2n.hardware.counts import count
+from hwn2n.hardware.fingerprint import RUNTIME_PACKAGES, fingerprint, installed
+from hwn2n.hardware.latency import quiet
+from hwn2n.hardware.matching import device_missing, why_not_this_machine
+from hwn2n.hardware.measurement import (
+    DURATIONS,
+    FULL,
+    Duration,
+    Effort,
+    Measurement,
+    MeasurementProtocol,
+)
+from hwn2n.hardware.memory import peak_memory
+from hwn2n.hardware.power import IdleReading, Missing, PowerSource, find_source
+from hwn2n.hardware.runtimes import RUNTIMES, Executable
+from hwn2n.hardware.session import POWER, Session
+from hwn2n.hardware.target import Target
+from hwn2n.hardware.throttle import ThrottleMonitor
+
+_DTYPES: dict[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+_COUNTED = ("params", "flops", "weight_bytes")
+
+
+class LocalTarget(Target):
+    """This machine, or nothing but counts where it is not the one that `settings` describe.
+
+    `name` is what stands in results, by default the device and the settings that are not the usual
+    ones. A CUDA device that this machine lacks still counts, and reports its measured columns as
+    unavailable. `durations` are for tests and for the impatient.
+    """
+
+    def __init__(
+        self,
+        settings: TargetModel | str = "cpu",
+        *,
+        name: str | None = None,
+        durations: dict[Effort, Duration] | None = None,
+    ) -> None:
+        self.settings = TargetModel(device=settings) if isinstance(settings, str) else settings
+        self.device = torch.device(self.settings.device)
+        self.precision = self.settings.precision
+        self._dtype = _DTYPES[self.precision]
+        self.runtime = RUNTIMES[self.settings.runtime]
+        self.batch = self.settings.batch or 1
+        self.durations = durations or DURATIONS
+        self._name = name
+        self._source: PowerSource | Missing | None = None
+        self._idle: dict[Effort, IdleReading] = {}
+
+    @property
+    def name(self) -> str:
+        """The name given, or the settings that matter: "cuda tensorrt fp16 batch=64"."""
+        return self._name or described(self.settings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Name and settings, from which `targets.build_target` makes the same target."""
+        return {"name": self._name, **settings_of(self.settings)}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The machine's fingerprint and this target's own settings."""
+        own = self.to_json() | {"name": self.name, "batch": self.batch}
+        speed = {"board": board_model(), "cudnn": None, "driver": None}
+        if self._where().type == "cuda":
+            speed["cudnn"] = torch.backends.cudnn.version()
+            speed["driver"] = conditions(self.device).get("gpu", {}).get("driver")
+        packages = {"runtime_packages": installed(RUNTIME_PACKAGES[self.settings.runtime])}
+        return fingerprint() | speed | packages | {"target": own}
+
+    def unavailable(self, columns: Iterable[str]) -> dict[str, str]:
+        """Reasons for the columns that are unavailable here (see `Target.unavailable`)."""
+        reasons = {name: self._why_not(name) for name in in_order(columns)}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
+    def _why_not(self, name: str) -> str | None:
+        column = COLUMNS[name]
+        if column.learned or name in _COUNTED:
+            return None
+        if name == "file_bytes":
+            return self.runtime.file_missing(self.device, self._dtype)
+        if column.scope == "device" and self.device.type == "cpu":
+            return "a CPU has no device clock apart from the wall clock; use the end-to-end latency"
+        if reason := why_not_this_machine(self.settings):
+            return reason
+        if name == "peak_memory":
+            return None
+        if reason := self.runtime.missing(self.device, self._dtype):
+            return reason
+        if name in POWER and isinstance(source := self.power_source(), Missing):
+            return source.reason
+        return None
+
+    def power_source(self) -> PowerSource | Missing:
+        """What reads power here, or why nothing does; looked for once."""
+        if self._source is None:
+            self._source = find_source(self.settings.device, self.settings.power)
+        return self._source
+
+    def measure(
+        self,
+        model: nn.Module,
+        input_shape: tuple[int, ...],
+        columns: Iterable[str],
+        protocol: MeasurementProtocol = FULL,
+    ) -> Cost:
+        """The readings of `columns` (see `Target.measure`)."""
+        return self.examine(model, input_shape, columns, protocol).cost
+
+    def examine(
+        self,
+        model: nn.Module,
+        input_shape: tuple[int, ...],
+        columns: Iterable[str],
+        protocol: MeasurementProtocol = FULL,
+    ) -> Measurement:
+        """The readings of `columns` and how they came about (see `Target.examine`).
+
+        Counts are of the network in this target's precision, so half-precision weights take half
+        of the bytes. Clocks run before the power windows: those heat the device.
+        """
+        check_shape(input_shape)
+        missing = self.unavailable(columns := in_order(columns))
+        wanted = [n for n in columns if n not in missing and not COLUMNS[n].learned]
+        if not wanted:
+            return Measurement({})
+        # How often a network runs depends on the clock, and must not shift the caller's random
+        # numbers where a forward draws some.
+        devices = [self.device] if self._where().type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            subject = self._placed(model)
+            images = self._images(input_shape, self.batch, protocol.images)
+            cost = self._counted(subject, images, wanted)
+            running = [name for name in wanted if name not in cost]
+            if not running:
+                return Measurement(cost)
+            return self._run(subject, images, running, protocol, cost)
+
+    def _counted(self, subject: nn.Module, images: Tensor, wanted: list[str]) -> dict[str, Reading]:
+        """The readings among `wanted` that need no clock."""
+        cost: dict[str, Reading] = {}
+        if counted := [name for name in wanted if name in _COUNTED]:
+            counts = count(subject, images[:1].to(self._where()))
+            cost |= {name: Reading(getattr(counts, name), "exact") for name in counted}
+        if "file_bytes" in wanted:
+            # An engine's size depends on the tactics that its builder measured to be the fastest.
+            how: How = "measured" if self.settings.runtime == "tensorrt" else "exact"
+            cost["file_bytes"] = Reading(self.runtime.file_bytes(subject, images), how)
+        if "peak_memory" in wanted:
+            memory = peak_memory(subject, images.to(self._where()))
+            cost["peak_memory"] = Reading(memory, "measured")
+        return cost
+
+    def _run(
+        self,
+        subject: nn.Module,
+        images: Tensor,
+        columns: list[str],
+        protocol: MeasurementProtocol,
+        cost: dict[str, Reading],
+    ) -> Measurement:
+        before = conditions(self.device)
+        with quiet(self.settings.threads, pin=self.device.type == "cpu"):
+            executable = self.prepare(subject, images)
+            try:
+                session = Session(
+                    executable,
+                    columns,
+                    protocol=protocol,
+                    duration=self.durations[protocol.effort],
+                )
+                session.clock(ThrottleMonitor(self.device))
+                source = self.power_source() if session.powered else None
+                if isinstance(source, PowerSource):
+                    idle = session.meter(source, self._idle.get(protocol.effort))
+                    self._idle[protocol.effort] = idle
+            finally:
+                executable.close()
+        cost |= session.cost
+        return Measurement(
+            {name: cost[name] for name in COLUMNS if name in cost},
+            session.samples,
+            {"before": before, "after": conditions(self.device)},
+            tuple(session.notes),
+        )
+
+    def executable(
+        self, model: nn.Module, input_shape: tuple[int, ...], images: Tensor | None = None
+    ) -> Executable:
+        """`model` ready to run here, as the clocks see it. The caller closes it.
+
+        Raises MeasurementError where this target cannot run networks here.
+        """
+        check_shape(input_shape)
+        if reason := self.unavailable(["latency_p50"]).get("latency_p50"):
+            raise MeasurementError(f"target {self.name} must run networks here, but: {reason}")
+        return self.prepare(self._placed(model), self._images(input_shape, self.batch, images))
+
+    def prepare(self, model: nn.Module, images: Tensor) -> Executable:
+        """`model`, which is on the device, ready to run on a batch of `images` of the host."""
+        return self.runtime.prepare(model, images)
+
+    def _where(self) -> torch.device:
+        return torch.device("cpu") if device_missing(self.device) else self.device
+
+    def _placed(self, model: nn.Module) -> nn.Module:
+        """A copy of `model` in eval mode on the device in the precision; on the CPU if there is
+        no device."""
+        try:
+            placed = copy.deepcopy(model).to(device=self._where(), dtype=self._dtype)
+        except Exception as error:
+            raise MeasurementError(
+                f"the model must be copyable to {self.name} to be measured; found "
+                f"{type(error).__name__}: {one_line(error)}"
+            ) from error
+        for module in placed.modules():
+            module.training = False  # networks of torch.export refuse .eval()
+        return placed
+
+    def _images(self, input_shape: tuple[int, ...], batch: int, given: Tensor | None) -> Tensor:
+        """(batch, C, H, W) on the host: real images over again, or noise in 0..1, never zeros."""
+        if given is None:
+            generator = torch.Generator().manual_seed(0)
+            given = torch.rand((batch, *input_shape), generator=generator)
+        if tuple(given.shape[1:]) != tuple(input_shape):
+            raise InputError(
+                f"images must have the shape {tuple(input_shape)}; found {tuple(given.shape[1:])}"
+            )
+        repeated = given.repeat(-(-batch // len(given)), 1, 1, 1)[:batch]
+        return repeated.cpu().to(self._dtype).contiguous()
+
+
+def described(settings: TargetModel) -> str:
+    """The device, and the settings that are not the usual ones."""
+    parts = [settings.device]
+    parts += [settings.runtime] if settings.runtime != "eager" else []
+    parts += [settings.precision] if settings.precision != "fp32" else []
+    parts += [f"batch={settings.batch}"] if (settings.batch or 1) != 1 else []
+    parts += [f"threads={settings.threads}"] if settings.threads is not None else []
+    return " ".join(parts)
+
+
+def check_shape(input_shape: tuple[int, ...]) -> None:
+    """Raise InputError unless `input_shape` is (C, H, W)."""
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise InputError(
+            f"an input shape must be (channels, height, width); found {tuple(input_shape)}"
+        )
