@@ -13,6 +13,8 @@ import pytest
 import torch
 from cli_tools import BUDGET, SHORT, Outcome, environment, hwn2n, taught, tree
 
+import hwn2n as package
+from hwn2n.errors import InputError
 from hwn2n.network.files import load_teacher
 
 
@@ -237,8 +239,9 @@ def test_profile_shows_costs_and_what_cannot_be_had(teacher: Path) -> None:
     assert cells(out, "params") == ["103,466", "exact"]
     assert cells(out, "latency_p95")[0].endswith("s") and "measured" in cells(out, "latency_p95")
     assert "power source" in out and "unavailable" in cells(out, "energy")
-    assert "on images of 1x8x8, target cpu threads=1" in out
-    assert "machine: " in out and "torch " in out
+    assert "on images of 1x8x8 (noise), target cpu threads=1" in out
+    assert "machine: " in out and "torch " in out and "conditions: load " in out
+    assert "samples, 1 threads, " in out
 
 
 def test_profile_json_and_file(student: Path, tmp_path: Path) -> None:
@@ -254,13 +257,21 @@ def test_profile_json_and_file(student: Path, tmp_path: Path) -> None:
     latency = found["cost"]["latency_p90"]
     assert latency["low"] <= latency["value"] <= latency["high"] and latency["how"] == "measured"
     assert "learned" in found["unavailable"]["accuracy"]
-    assert found["input_shape"] == [1, 8, 8] and found["machine"]["batch"] == 4
+    assert found["input_shape"] == [1, 8, 8] and found["machine"]["target"]["batch"] == 4
+    assert len(found["samples"]["latency"]["samples_s"]) >= 36  # what an interval of p90 needs
+    assert found["conditions"]["before"]["load"]
 
 
 def test_profile_all_columns(student: Path) -> None:
-    found = hwn2n("profile", student, "--columns", "all", "--json").json
-    assert {"params", "flops", "weight_bytes", "latency_p99"} <= set(found["cost"])
-    assert {"energy", "peak_memory", "device_latency_p50"} <= set(found["unavailable"])
+    found = hwn2n("profile", student, "--columns", "all", "--json", "--data", "digits").json
+    assert {"params", "flops", "file_bytes", "peak_memory", "latency_p99"} <= set(found["cost"])
+    assert {"energy", "accuracy", "device_latency_p50"} <= set(found["unavailable"])
+    assert found["inputs"] == "digits"
+
+
+def test_profile_on_images_of_another_shape() -> None:
+    with pytest.raises(InputError, match=r"images of digits must have the shape \(3, 8, 8\)"):
+        package.profile(torch.nn.Flatten(), input_shape=(3, 8, 8), data="digits")
 
 
 def test_profile_of_plain_weights(tmp_path: Path) -> None:

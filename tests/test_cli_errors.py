@@ -190,7 +190,7 @@ BAD_COMPRESSIONS: dict[str, tuple[int, list[str], str]] = {
     "budget too small": (
         1,
         compress("teacher.pt", "--budget", "tiny.yaml"),
-        "smallest student that can be reached: params <= 3 (tiny.yaml:4)",
+        "no student can be inside the budget, which is proven: params <= 3 (tiny.yaml:4)",
     ),
     "budget that cannot be measured": (
         3,
