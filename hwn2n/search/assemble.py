@@ -87,9 +87,7 @@ def assemble(
     constraints = budget.resolve(teacher_cost)
     if rows := contradictions(constraints):
         raise BudgetNotMetError(str(contradiction_error(rows)))
-    warning = check_reachable(
-        planner, settings, constraints.only(countable_columns(target))
-    )
+    warning = check_reachable(planner, settings, constraints.only(countable_columns(target)))
     ledger = Ledger(folder.ledger)
     evaluator = Evaluator(
         planner=planner,
