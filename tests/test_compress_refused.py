@@ -13,8 +13,15 @@ import torch
 
 import hwn2n
 from hwn2n.budget.cost import Reading
+from hwn2n.cli.tables import result_lines, result_table
 from hwn2n.commands.compress import Result
-from hwn2n.errors import BudgetNotMetError, Hwn2nError, InputError, MeasurementError
+from hwn2n.errors import (
+    BudgetNotMetError,
+    Hwn2nError,
+    InconclusiveError,
+    InputError,
+    MeasurementError,
+)
 from hwn2n.hardware.measurement import FULL
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.policies import (
@@ -202,3 +209,32 @@ def test_a_student_outside_after_all_is_kept_and_not_passed_off(tmp_path: Path) 
     assert str(again.value) == str(caught.value) and again.value.result == result
     with pytest.raises(BudgetNotMetError, match=r"must meet latency_p50 <= 90%.*, but has 1\.00s"):
         small.compress(tmp_path / "other", recipe=settings, target=Fickle(4))
+
+
+class Unsure(small.CalmTarget):
+    """Every latency may as well be a second."""
+
+    def measure(self, model: Any, input_shape: Any, columns: Any, protocol: Any = FULL) -> Any:
+        cost = dict(super().measure(model, input_shape, columns, protocol))
+        if "latency_p50" in cost:
+            value = cost["latency_p50"].value
+            cost["latency_p50"] = Reading(value, "measured", low=0.0, high=1.0)
+        return cost
+
+
+def test_a_student_that_is_not_surely_inside_is_kept_and_said_to_be_so(tmp_path: Path) -> None:
+    settings = small.settings(removal__updates=0, shrinkage__updates=0)
+    with pytest.raises(InconclusiveError, match=r"must surely meet latency_p50 <= 90%") as caught:
+        small.compress(tmp_path / "run", recipe=settings, target=Unsure())
+    assert caught.value.exit_code == 4
+    result = caught.value.result
+    assert (result.verdict, result.satisfied) == ("inconclusive", False)
+    row = next(row for row in result.rows if row["column"] == "latency_p50")
+    assert row["satisfied"] and (row["low"], row["high"]) == (0.0, 1.0)
+    assert row["verdict"] == "inconclusive" and "1.00s]" in row["interval"]
+    assert (tmp_path / "run" / "student.pt2").exists()
+    with pytest.raises(InconclusiveError):
+        hwn2n.resume(tmp_path / "run")
+    cells = [str(cell) for cell in result_table(result, plain=True).columns[-1].cells]
+    assert "inconclusive" in cells
+    assert "interval" in "\n".join(result_lines(result))
