@@ -1,7 +1,7 @@
 """hwn2n: the most accurate smaller network inside a measured hardware budget.
 
 What the commands do, from Python: `hwn2n.teach`, `hwn2n.compress`, `hwn2n.resume`,
-`hwn2n.profile`, `hwn2n.check`. They are imported when they are first used, so that what only
+`hwn2n.profile`, `hwn2n.check`, `hwn2n.inspect`, `hwn2n.export`. They are imported when they are first used, so that what only
 reads budgets starts without torch.
 """
 
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hwn2n.commands.check import check
     from hwn2n.commands.compress import compress, resume
+    from hwn2n.commands.export import export
+    from hwn2n.commands.inspect import inspect
     from hwn2n.commands.profile import profile
     from hwn2n.commands.teach import teach
 
@@ -22,11 +24,13 @@ try:
 except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
 
-__all__ = ["__version__", "check", "compress", "profile", "resume", "teach"]
+__all__ = ["__version__", "check", "compress", "export", "inspect", "profile", "resume", "teach"]
 
 _HOMES = {
     "check": "hwn2n.commands.check",
     "compress": "hwn2n.commands.compress",
+    "export": "hwn2n.commands.export",
+    "inspect": "hwn2n.commands.inspect",
     "profile": "hwn2n.commands.profile",
     "resume": "hwn2n.commands.compress",
     "teach": "hwn2n.commands.teach",

@@ -13,6 +13,7 @@ import typer
 from hwn2n import __version__
 from hwn2n.cli.check import check
 from hwn2n.cli.compress import compress
+from hwn2n.cli.export import export
 from hwn2n.cli.failure import EXIT_INTERRUPTED, Invocation, failed
 from hwn2n.cli.profile import profile
 from hwn2n.cli.teach import teach
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (teach, compress, profile, check):
+for command in (teach, compress, profile, check, export):
     app.command()(command)
 
 
