@@ -1,8 +1,8 @@
 """hwn2n: the most accurate smaller network inside a measured hardware budget.
 
 What the commands do, from Python: `hwn2n.teach`, `hwn2n.compress`, `hwn2n.resume`,
-`hwn2n.profile`, `hwn2n.check`, `hwn2n.inspect`, `hwn2n.export`. They are imported when they are first used, so that what only
-reads budgets starts without torch.
+`hwn2n.profile`, `hwn2n.check`, `hwn2n.inspect`, `hwn2n.export`. They are imported when they are
+first used, so that what only reads budgets starts without torch.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as tensors_as_bytes
 from torch import Tensor
 from torch.export import Dim, ExportedProgram, export, save
 
@@ -115,11 +115,8 @@ class Python(Format):
             half=student.dtype is torch.float16,
         )
         texts = {name: json.dumps(value) for name, value in student.description.items()}
-        save_file(
-            {source.keys[key]: value.contiguous() for key, value in state.items()},
-            weights,
-            metadata=texts,
-        )
+        renamed = {source.keys[key]: value.contiguous() for key, value in state.items()}
+        weights.write_bytes(tensors_as_bytes(renamed, metadata=texts))
         out.write_text(source.text, encoding="utf-8")
 
     def run(self, out: Path) -> Run:

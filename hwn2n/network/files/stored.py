@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from hwn2n.atomic import write_atomic
@@ -54,7 +54,7 @@ class Stored:
 
 
 def header(architecture: Architecture, description: Mapping[str, Any]) -> dict[str, str]:
-    """The texts that `save_file` takes as metadata."""
+    """The texts that safetensors takes as metadata."""
     return {
         ARCHITECTURE: json.dumps(architecture.to_json()),
         DESCRIPTION: json.dumps(dict(description)),
@@ -70,7 +70,9 @@ def write_stored(
     """Write the safetensors file, whole or not at all."""
     state = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     texts = header(architecture, description)
-    write_atomic(path, lambda temporary: save_file(state, temporary, metadata=texts))
+    # as bytes: save_file makes files that nobody but their owner may read
+    content = save(state, metadata=texts)
+    write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
 
 def read_stored(path: Path) -> Stored:
