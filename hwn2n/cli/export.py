@@ -22,9 +22,7 @@ def export(
     ],
     to: Annotated[
         str,
-        typer.Option(
-            "--to", metavar="FORMAT", help="torch-export, onnx, safetensors or python."
-        ),
+        typer.Option("--to", metavar="FORMAT", help="torch-export, onnx, safetensors or python."),
     ],
     out: Annotated[
         Path,

@@ -31,7 +31,7 @@ _STYLES = {
 }
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, plain: bool) -> Table:
+def ruled_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, plain: bool) -> Table:
     """Columns of text, numbers to the right; `plain` without rules, for files and pipes."""
     table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=not plain)
     for index, heading in enumerate(headings):
@@ -66,7 +66,7 @@ def result_table(result: Result, *, plain: bool) -> Table:
     for row in limits.get(None, []):
         lines.append((row["id"], "", row["value_text"], "", *_limit(row)))
     headings = ("metric", "teacher", "student", "of teacher", "limit", "headroom", "inside?")
-    return _table(headings, lines, plain=plain)
+    return ruled_table(headings, lines, plain=plain)
 
 
 def _text(name: str, reading: Reading | None) -> str:
@@ -133,7 +133,7 @@ def profile_table(profile: Profile, *, plain: bool) -> Table:
             lines.append((name, value, interval, reading.how, ""))
         elif name in profile.unavailable:
             lines.append((name, "-", "", "unavailable", profile.unavailable[name]))
-    return _table(("metric", "value", "95 % interval", "known", "reason"), lines, plain=plain)
+    return ruled_table(("metric", "value", "95 % interval", "known", "reason"), lines, plain=plain)
 
 
 def profile_lines(profile: Profile, written: Path | None = None) -> list[str]:
@@ -162,7 +162,7 @@ def check_table(check: Check, *, plain: bool) -> Table:
         verdict = row.verdict.value + (" (warning only)" if row.severity == "warn" else "")
         lines.append((row.id, row.value_text, row.limit_text, headroom, verdict, known))
     headings = ("row", "value", "limit", "headroom", "verdict", "known")
-    return _table(headings, lines, plain=plain)
+    return ruled_table(headings, lines, plain=plain)
 
 
 _VERDICTS = {

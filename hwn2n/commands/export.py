@@ -18,7 +18,7 @@ from hwn2n.errors import InputError
 from hwn2n.exporting.check import Difference, compare, random_images
 from hwn2n.exporting.formats import FORMATS, Run
 from hwn2n.exporting.staging import write_together
-from hwn2n.exporting.student import Student, in_precision
+from hwn2n.exporting.student import in_precision
 from hwn2n.network.capture import capture
 from hwn2n.network.files import Teacher
 from hwn2n.network.files.stored import Stored

@@ -11,7 +11,8 @@ from hwn2n.network.architecture import INPUT, Architecture, Operation
 from hwn2n.network.decision import Decision
 from hwn2n.network.operators import rule
 from hwn2n.network.operators.opaque import SIZE_OF_BATCH
-from hwn2n.network.wording import operator_text, shape_text, sizes
+from hwn2n.network.wording import shape_text, sizes
+from hwn2n.search.changes import changes
 from hwn2n.search.inspection import Row
 
 LONGEST_LINE = 44
@@ -48,7 +49,7 @@ def make_boxes(
 ) -> list[Box]:
     """Boxes in topological order; the first is the images."""
     operations = architecture.by_name()
-    groups = _grouped(architecture, rows)
+    groups = _in_order(_grouped(architecture, rows), operations)
     box_of = {INPUT: 0}
     for i, row in enumerate(groups, start=1):
         box_of |= dict.fromkeys(row.operations, i)
@@ -83,6 +84,29 @@ def _grouped(architecture: Architecture, rows: Sequence[Row]) -> list[Row]:
         if not row.policy:
             chain_at[row.operations[-1]] = chain
     return [_joined(chain) for chain in groups]
+
+
+def _in_order(groups: list[Row], operations: Mapping[str, Operation]) -> list[Row]:
+    """Each group behind those that it reads, otherwise as they were.
+
+    A group of several operations stands where its first one does, but reads what its last one
+    reads.
+    """
+    group_of = {name: i for i, row in enumerate(groups) for name in row.operations}
+    waiting = [
+        {group_of[read] for name in row.operations for read in operations[name].inputs
+         if read in group_of} - {i}
+        for i, row in enumerate(groups)
+    ]  # fmt: skip
+    ordered: list[int] = []
+    left = list(range(len(groups)))
+    while left:
+        placed = set(ordered)
+        # the first that waits for nothing; a circle, which no network has, would stay as it was
+        ready = next((i for i in left if waiting[i] <= placed), left[0])
+        left.remove(ready)
+        ordered.append(ready)
+    return [groups[i] for i in ordered]
 
 
 def _joined(chain: list[Row]) -> Row:
@@ -130,7 +154,7 @@ def _box(
     else:
         left = [students[op.name] for op in members if op.name in students]
         params = sum(rule(op).parameters(op) for op in left if "tied_to" not in op.config)
-        shrunk = _shrunk(members, students)
+        shrunk = changes(members, students)
         if row.policy:
             status = Status.SHRUNK if shrunk or params < row.params else Status.KEPT
         if left:
@@ -150,25 +174,10 @@ def _status(row: Row) -> Status:
     return Status.SHRINKABLE if row.shrinkable else Status.FIXED
 
 
-def _shrunk(members: Sequence[Operation], students: Mapping[str, Operation]) -> list[str]:
-    """What became smaller of a layer by its own decision, or that a part of it is gone."""
-    found = []
-    for op in members:
-        student = students.get(op.name)
-        if student is None:
-            found.append(f"without {operator_text(op)}")
-            continue
-        for key, what in (("out_channels", "channels"), ("out_features", "outputs")):
-            if key in op.config and student.config[key] < op.config[key]:
-                found.append(f"{op.config[key]} -> {student.config[key]} {what}")
-        if student.config.get("kernel_size") != op.config.get("kernel_size"):
-            old, new = op.config["kernel_size"], student.config["kernel_size"]
-            found.append(f"{sizes(old)} -> {sizes(new)}")
-    return found
-
-
 def _change(before: int, after: int) -> str:
-    return f"{before:,}" if before == after and before else f"{before:,} -> {after:,}" * (before > 0)
+    return (
+        f"{before:,}" if before == after and before else f"{before:,} -> {after:,}" * (before > 0)
+    )
 
 
 def _amounts(first: str, params: str) -> str:

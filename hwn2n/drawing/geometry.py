@@ -74,9 +74,7 @@ def lay_out(placed: Placed, texts: Sequence[Sequence[str]], top: float) -> Layou
     width = CHARACTER * max(len(line) for lines in texts for line in lines) + 16
     left, total = _columns(placed, lanes_of_column, width)
     middle = [left[column] + width / 2 for column in placed.column]
-    lane_x = {
-        node: left[placed.column[node]] - LANE * (lane + 1) for node, lane in lanes.items()
-    }
+    lane_x = {node: left[placed.column[node]] - LANE * (lane + 1) for node, lane in lanes.items()}
     tracks = _tracks(placed, middle, lane_x, width)
     depth = _depths(tracks)
     rows = max(placed.row) + 1
@@ -92,9 +90,14 @@ def lay_out(placed: Placed, texts: Sequence[Sequence[str]], top: float) -> Layou
             Rectangle(middle[node] - width / 2, tops[row] + heights[row] - height, width, height)
         )
     layout = Layout(
-        total + MARGIN, tops[-1] + heights[-1] + MARGIN, boxes  # the last row has no gap below
+        total + MARGIN,
+        tops[-1] + heights[-1] + MARGIN,
+        boxes,  # the last row has no gap below
     )
-    y = {key: tops[t.gap] + heights[t.gap] + GAP / 2 + TRACK * depth[key] for key, t in tracks.items()}
+    y = {
+        key: tops[t.gap] + heights[t.gap] + GAP / 2 + TRACK * depth[key]
+        for key, t in tracks.items()
+    }
     _draw_lines(layout, placed, lane_x, y)
     return layout
 
@@ -123,9 +126,7 @@ def _lanes(placed: Placed) -> tuple[dict[int, int], dict[int, int]]:
     return lanes, used
 
 
-def _columns(
-    placed: Placed, lanes: dict[int, int], width: float
-) -> tuple[dict[int, float], float]:
+def _columns(placed: Placed, lanes: dict[int, int], width: float) -> tuple[dict[int, float], float]:
     """The left edge of each column's boxes, and the right edge of the last."""
     left: dict[int, float] = {}
     x = float(MARGIN)
@@ -184,7 +185,10 @@ def _depths(tracks: dict[tuple[str, int], _Track]) -> dict[tuple[str, int], int]
         for keys in (spreading, joining):
             levels: list[list[tuple[float, float]]] = []
             for key in sorted(keys, key=lambda key: here[key].right - here[key].left):
-                low, high = min(here[key].left, here[key].right), max(here[key].left, here[key].right)
+                low, high = (
+                    min(here[key].left, here[key].right),
+                    max(here[key].left, here[key].right),
+                )
                 depth[key] = below + _level(levels, low, high)
             below += len(levels)
     return depth

@@ -49,7 +49,7 @@ def draw(
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_n(width)}" '
         f'height="{_n(layout.height)}" viewBox="0 0 {_n(width)} {_n(layout.height)}" '
-        'font-family="ui-monospace, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" '
+        "font-family=\"ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace\" "
         'font-size="11">',
         f"<title>{escape(title)}</title>",
         '<rect width="100%" height="100%" fill="#ffffff"/>',

@@ -53,9 +53,7 @@ class Student:
 def in_precision(stored: Stored, precision: str) -> Student:
     """The network ready to be written; `InputError` if it cannot compute in that precision."""
     if precision not in PRECISIONS:
-        raise InputError(
-            f"precision must be one of {', '.join(PRECISIONS)}, but got {precision!r}"
-        )
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, but got {precision!r}")
     student = Student(
         stored=stored,
         precision=precision,

@@ -74,9 +74,9 @@ def find_rows(planner: Planner, settings: Settings) -> tuple[Row, ...]:
     operations = architecture.by_name()
     shapes = _shapes(architecture)
     layer_of: dict[str, Layer] = {}
-    for layer in find_layers(planner, settings.granularity):
-        for name in layer.operations:
-            layer_of.setdefault(name, layer)
+    for found in find_layers(planner, settings.granularity):
+        for name in found.operations:
+            layer_of.setdefault(name, found)
     rows: list[Row] = []
     seen: set[str] = set()
     for op in architecture:
@@ -103,6 +103,7 @@ def _row(
     if layer is None and members[0].kind == "function" and not _passes(members[0]):
         reasons.append(f"no rule for {members[0].config['target']}: its channels stay")
     shape = members[-1].shape
+    names = {op.name for op in members}
     return Row(
         name=members[0].name if layer is None else layer.name,
         operations=tuple(op.name for op in members),
@@ -115,7 +116,7 @@ def _row(
         shrinkable=any(_can_shrink(planner, op) for op in members),
         group=None if group is None else group.name,
         width=None if group is None else group.width,
-        tied=() if group is None else tuple(p for p in group.producers if p != members[0].name),
+        tied=() if group is None else tuple(p for p in group.producers if p not in names),
         reasons=tuple(reasons),
     )
 

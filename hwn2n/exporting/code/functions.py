@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hwn2n.exporting.code.names import identifier
 from hwn2n.exporting.code.syntax import Expression, Text, call, flat, literal, sequence
 from hwn2n.network.architecture import Operation
 from hwn2n.network.operators.opaque import decode, resolve
@@ -52,7 +53,7 @@ def function_call(op: Operation, inputs: tuple[Expression, ...]) -> Expression:
     device = _device(op, inputs)
     args = [_argument(value, inputs, device) for value in op.config["args"]]
     kwargs = {
-        _keyword(name): _argument(value, inputs, device)
+        identifier(name): _argument(value, inputs, device)
         for name, value in op.config["kwargs"].items()
     }
     plain = not kwargs and len(args) == 2
@@ -84,9 +85,3 @@ def _device(op: Operation, inputs: tuple[Expression, ...]) -> Expression:
         if shape is not None:
             return Text(f"{flat(item)}.device")
     return literal(None)
-
-
-def _keyword(name: str) -> str:
-    if not name.isidentifier():
-        raise TypeError(f"{name!r} is no name of an argument")
-    return name

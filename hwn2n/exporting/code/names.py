@@ -33,6 +33,13 @@ def attributes(paths: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def identifier(name: str) -> str:
+    """The name, if it is one that may stand in a program; ValueError otherwise."""
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise ValueError(f"{name!r} is no name in a program")
+    return name
+
+
 class Variables:
     """Hands out the fewest variables that hold all values that are still to be read."""
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from hwn2n.exporting.code.functions import function_call
 from hwn2n.exporting.code.modules import constructor, is_plain
+from hwn2n.exporting.code.names import identifier
 from hwn2n.exporting.code.syntax import Expression, Text, call, flat, literal, sequence
 from hwn2n.exporting.code.traced import traced
 from hwn2n.network.architecture import Operation
@@ -77,6 +78,33 @@ def spatial_mean(op: Operation, attribute: str, inputs: Inputs) -> Printed:
     return Printed(value=call(f"{flat(inputs[0])}.mean", literal((2, 3)), **keep))
 
 
+def reshape(op: Operation, attribute: str, inputs: Inputs) -> Printed:
+    """`x.reshape(-1, 8, 16)`; whatever is negative in the shape is the batch."""
+    shape = [literal(size if size >= 0 else -1) for size in op.config["to"]]
+    return Printed(value=call(f"{flat(inputs[0])}.reshape", *shape))
+
+
+def permute(op: Operation, attribute: str, inputs: Inputs) -> Printed:
+    """`x.permute(0, 2, 1)`."""
+    dims = [literal(int(dim)) for dim in op.config["dims"]]
+    return Printed(value=call(f"{flat(inputs[0])}.permute", *dims))
+
+
+def channel_shuffle(op: Operation, attribute: str, inputs: Inputs) -> Printed:
+    """The channels of each group in turn."""
+    groups = int(op.config["groups"])
+    text = f"{flat(inputs[0])}.unflatten(1, ({groups}, -1)).transpose(1, 2).flatten(1, 2)"
+    return Printed(value=Text(text))
+
+
+def cut(op: Operation, attribute: str, inputs: Inputs) -> Printed:
+    """`x.narrow(1, 0, 8)`: dimension, first place, number of places."""
+    cfg = op.config
+    start, stop = (cfg["length"] * cfg[end] // cfg["sections"] for end in ("start", "stop"))
+    numbers = (literal(int(number)) for number in (cfg["dim"], start, stop - start))
+    return Printed(value=call(f"{flat(inputs[0])}.narrow", *numbers))
+
+
 def constant(op: Operation, attribute: str, inputs: Inputs) -> Printed:
     """A parameter or a buffer of the network itself."""
     kind = decode({"torch": op.config["dtype"]}, ())
@@ -110,7 +138,10 @@ def generic(op: Operation, attribute: str, inputs: Inputs) -> Printed:
 PRINTERS: dict[str, Printer] = {
     "conv2d": layer,
     "linear": layer,
+    "conv_transpose2d": layer,
     "batch_norm": layer,
+    "layer_norm": layer,
+    "group_norm": layer,
     "activation": layer,
     "dropout": layer,
     "max_pool2d": layer,
@@ -118,9 +149,14 @@ PRINTERS: dict[str, Printer] = {
     "adaptive_avg_pool2d": layer,
     "mean": spatial_mean,
     "flatten": flatten,
+    "reshape": reshape,
+    "permute": permute,
+    "channel_shuffle": channel_shuffle,
+    "cut": cut,
     "add": infix("+"),
     "sub": infix("-"),
     "mul": infix("*"),
+    "div": infix("/"),
     "cat": concat,
     "function": function,
     "constant": constant,
@@ -129,6 +165,9 @@ PRINTERS: dict[str, Printer] = {
 
 def print_operation(op: Operation, attribute: str, inputs: Inputs) -> Printed:
     """The operation as code; a tied one calls the layer that it shares, whose `attribute` it is."""
+    if "of" in op.config:  # another layer's weight, as it is
+        tensor = str(op.config["of"]).rpartition(".")[2]
+        return Printed(value=Text(f"self.{attribute}.{identifier(tensor)}"), inline=True)
     printed = PRINTERS.get(op.kind, generic)(op, attribute, inputs)
     if "tied_to" in op.config:
         return Printed(value=printed.value, steps=printed.steps)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hwn2n.errors import one_line
+from hwn2n.errors import InputError, one_line
 from hwn2n.exporting.code.names import Variables, attributes
 from hwn2n.exporting.code.printers import Printed, print_operation
 from hwn2n.exporting.code.syntax import Expression, Text, flat, lines, literal, sequence
@@ -37,13 +37,19 @@ def student_source(
 ) -> Source:
     """A program with a class `Student` that computes what the architecture does.
 
+    Raises InputError for a damaged architecture, from anybody's file: nothing in it may reach the
+    program but names and numbers.
+
     `state`: the names of the student's state dict. `weights_file` lies beside the program when it
     runs, with the names of `Source.keys`. `half`: the weights are float16.
     """
-    shared = [op for op in architecture if "tied_to" not in op.config]
+    shared = [op for op in architecture if owner(op) == op.name]
     wanted = {op.name: _wanted_name(op) for op in shared}
     attribute = attributes(wanted)
-    printed = _print_all(architecture, attribute)
+    try:
+        printed = _print_all(architecture, attribute)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"the network cannot be written as code: {error!r}") from error
     init = ["        super().__init__()"]
     for op in shared:
         init += _init(op, attribute[op.name], printed[op.name])
@@ -68,6 +74,13 @@ def student_source(
     return Source(text, _keys(state, shared, attribute, printed))
 
 
+def owner(op: Operation) -> str:
+    """The operation whose weights it uses: its own, or those of the one that it is tied to."""
+    if "of" in op.config:
+        return str(op.config["of"]).rpartition(".")[0]
+    return str(op.config.get("tied_to", op.name))
+
+
 def _wanted_name(op: Operation) -> str:
     """The operation's own name; a tensor of the network's own loses what capture appended."""
     return op.name.removesuffix("_held") if op.kind == "constant" else op.name
@@ -83,7 +96,7 @@ def _print_all(architecture: Architecture, attribute: Mapping[str, str]) -> dict
     printed: dict[str, Printed] = {}
     for i, op in enumerate(architecture):
         inputs = tuple(values[name] for name in op.inputs)
-        name = attribute[op.config.get("tied_to", op.name)]
+        name = attribute[owner(op)]
         found = printed[op.name] = print_operation(op, name, inputs)
         for read in op.inputs:
             if last[read] == i:

@@ -62,7 +62,9 @@ def literal(value: Any) -> Expression:
     Raises TypeError for what has no literal.
     """
     if isinstance(value, list | tuple):
-        return sequence([literal(item) for item in value], of=list if type(value) is list else tuple)
+        return sequence(
+            [literal(item) for item in value], of=list if type(value) is list else tuple
+        )
     if isinstance(value, str):
         return Text(json.dumps(value))
     if isinstance(value, float) and not math.isfinite(value):
