@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from hwn2n.drawing.boxes import Box, Status, make_boxes
-from hwn2n.drawing.geometry import CHARACTER, LINE, MARGIN, Layout, Point, Rectangle, lay_out
+from hwn2n.drawing.geometry import CHARACTER, LINE, MARGIN, Layout, lay_out
 from hwn2n.drawing.ranks import place
+from hwn2n.drawing.wires import Point, Rectangle
 from hwn2n.errors import one_line
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.decision import Decision
@@ -81,7 +82,7 @@ def _legend(shown: Sequence[Status]) -> tuple[list[str], float]:
 
 
 def _wires(layout: Layout) -> list[str]:
-    lines = " ".join(_path(points) for points in layout.lines)
+    lines = " ".join(_path(line.points) for line in layout.lines)
     heads = " ".join(
         f"M{_n(x - 3.5)} {_n(y - 7)}L{_n(x + 3.5)} {_n(y - 7)}L{_n(x)} {_n(y)}Z"
         for x, y in layout.arrows
@@ -89,10 +90,7 @@ def _wires(layout: Layout) -> list[str]:
     return [
         f'<path d="{lines}" fill="none" stroke="#555555" stroke-width="1.2"/>',
         f'<path d="{heads}" fill="#555555"/>',
-        *(
-            f'<circle cx="{_n(x)}" cy="{_n(y)}" r="2.4" fill="#555555"/>'
-            for x, y in dict.fromkeys(layout.dots)
-        ),
+        *(f'<circle cx="{_n(x)}" cy="{_n(y)}" r="2.4" fill="#555555"/>' for x, y in layout.dots),
     ]
 
 

@@ -12,6 +12,8 @@ from hwn2n.exporting.code.syntax import Bracket, call, literal
 _PLACES = frozenset({"device", "dtype", "inplace"})
 """Arguments that say where a tensor lies, or only how it is written: left out."""
 
+_ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 _PAIRS = frozenset(
     {"kernel_size", "stride", "padding", "dilation", "output_padding", "output_size"}
 )
@@ -32,8 +34,10 @@ def constructor(module: nn.Module) -> Bracket:
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for name, parameter in inspect.signature(type(module).__init__).parameters.items():
-        if name == "self" or name in _PLACES or parameter.kind is parameter.VAR_KEYWORD:
+        if name == "self" or name in _PLACES or parameter.kind in _ANY:
             continue
+        if name == "bias" and not _is_affine(module):
+            continue  # without weights there is none, whatever was asked for
         required = parameter.default is parameter.empty
         if not hasattr(module, name):
             if required:
@@ -49,6 +53,10 @@ def constructor(module: nn.Module) -> Bracket:
         *(literal(value) for value in positional),
         **{name: literal(value) for name, value in named.items()},
     )
+
+
+def _is_affine(module: nn.Module) -> bool:
+    return bool(getattr(module, "affine", getattr(module, "elementwise_affine", True)))
 
 
 def _argument(name: str, value: Any, default: Any) -> Any:

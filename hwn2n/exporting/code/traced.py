@@ -59,15 +59,16 @@ def traced(
 
 
 def _expression(node: fx.Node, values: dict[fx.Node, Expression]) -> Expression:
+    target: Any = node.target
+    first = flat(_argument(node.args[0], values)) if node.args else ""
+    if target is getattr:
+        return Text(f"{first}.{node.args[1]}")
+    if target is operator.getitem:
+        return Text(f"{first}[{_index(node.args[1], values)}]")
     args = [_argument(item, values) for item in node.args]
     kwargs = {key: _argument(item, values) for key, item in node.kwargs.items()}
     if node.op == "call_method":
-        return call(f"{flat(args[0])}.{node.target}", *args[1:], **kwargs)
-    target: Any = node.target
-    if target is getattr:
-        return Text(f"{flat(args[0])}.{node.args[1]}")
-    if target is operator.getitem:
-        return Text(f"{flat(args[0])}[{_index(node.args[1], values)}]")
+        return call(f"{first}.{target}", *args[1:], **kwargs)
     simple = not kwargs and len(args) == 2 and not any(isinstance(a, Bracket) for a in args)
     if target in _INFIX and simple:
         return Text(f"{flat(args[0])} {_INFIX[target]} {flat(args[1])}")
