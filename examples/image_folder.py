@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import torch
-from torchvision.io import write_png
+from torchvision.transforms.functional import to_pil_image
 
 SIZE = 40
 
@@ -35,7 +35,7 @@ def main(folder: Path, count: int = 40) -> None:
     for kind in ("gradients", "noise", "stripes"):
         (folder / kind).mkdir(parents=True)
         for i in range(count):
-            write_png(picture(kind, generator), str(folder / kind / f"{i:03}.png"))
+            to_pil_image(picture(kind, generator)).save(folder / kind / f"{i:03}.png")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cli_tools import BUDGET, SHORT, hwn2n, taught, tree
-from networks import Mixed, Plain, Wrap, seeded
+from networks import Mixed, Plain, seeded
 from small import SmallNet, compress, small_teacher
 from torch import nn
 
 import hwn2n as package
-from hwn2n.errors import InputError
+from hwn2n.errors import InputError, MeasurementError
 from hwn2n.hardware.counts import count
+from hwn2n.network.planner import Counts
 
 SHAPE = (3, 8, 8)
 
@@ -134,14 +135,19 @@ def test_granularity_makes_other_layers():
         package.inspect(seeded(Plain), input_shape=SHAPE, granularity="nonsense")
 
 
-def unknown(m, x):
-    x = m.conv(x)
-    return m.head(torch.einsum("nchw,ndhw->ncd", x, x).mean(2))
+def test_flops_that_only_running_tells_are_named(monkeypatch):
+    known = package.inspect(seeded(Plain), input_shape=SHAPE).counts
+    more = Counts(**{**vars(known), "flops": known.flops + 1000})
+    monkeypatch.setattr("hwn2n.commands.inspect.count_by_running", lambda *_: more)
+    found = package.inspect(seeded(Plain), input_shape=SHAPE)
+    assert found.counts == more and "1,000 are of operators that have no count" in found.note
 
+    def uncountable(*_):
+        raise MeasurementError("no rule for aten::lstm")
 
-def test_flops_that_only_running_tells_are_named():
-    found = package.inspect(seeded(lambda: Wrap(unknown)), input_shape=SHAPE)
-    assert found.note is not None and "FLOPs" in found.note
+    monkeypatch.setattr("hwn2n.commands.inspect.count_by_running", uncountable)
+    found = package.inspect(seeded(Plain), input_shape=SHAPE)
+    assert found.counts == known and "no rule for aten::lstm" in found.note
 
 
 def test_the_model_is_left_as_it_was():
@@ -239,6 +245,8 @@ def test_a_run_of_objects_needs_its_teacher_again(tmp_path):
     assert found.decision is not None and found.student is not None
     with pytest.raises(InputError, match="must be the one"):
         package.inspect(tmp_path / "run", teacher=seeded(SmallNet))
+    with pytest.raises(InputError, match="own recipe"):
+        package.inspect(tmp_path / "run", teacher=small_teacher(), recipe="paper")
     (tmp_path / "run" / "result.json").unlink()
     with pytest.raises(InputError, match="--resume"):
         package.inspect(tmp_path / "run", teacher=small_teacher())

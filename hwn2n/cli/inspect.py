@@ -31,8 +31,13 @@ def inspect(
         ),
     ] = None,
     recipe: Annotated[
-        str, typer.Option("--recipe", metavar="paper|fast", help="How far a search could shrink.")
-    ] = "fast",
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="paper|fast",
+            help="How far a search could shrink.  [default: fast, or the run's own]",
+        ),
+    ] = None,
     granularity: Annotated[
         str | None,
         typer.Option(

@@ -117,9 +117,8 @@ def _budget_lines(found: Inspection) -> list[str]:
         f"be counted of it ({counted})"
     ]
     if found.budget.skipped:
-        lines.append(
-            f"  not judged, for it takes more than counting: {', '.join(found.budget.skipped)}"
-        )
+        skipped = ", ".join(found.budget.skipped)
+        lines.append(f"  not judged, for counting the smallest student does not tell: {skipped}")
     return lines
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hwn2n.commands.request import read_request
+from hwn2n.commands.run_or_model import run_of
 from hwn2n.commands.subject import load_subject, shape_of
 from hwn2n.distil.augment import normalise
 from hwn2n.distil.datasets import Data, load_data
@@ -94,7 +95,7 @@ def export(
     if path.suffix != form.suffix:
         raise InputError(f"{path}: a file of format {to} must end in {form.suffix}, but does not")
     form.check_installed()
-    folder = _run_folder(model)
+    folder = run_of(model)
     if folder is not None:
         stored = read_student(folder)
     else:
@@ -125,13 +126,6 @@ def export(
         data=name,
         note=note,
     )
-
-
-def _run_folder(model: object) -> RunFolder | None:
-    """The run that `model` names, if it names a folder."""
-    if isinstance(model, nn.Module | Teacher) or not Path(str(model)).is_dir():
-        return None
-    return RunFolder.open(Path(str(model)))
 
 
 def _captured(subject: Teacher, input_shape: tuple[int, int, int] | None) -> Stored:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from hwn2n.budget.cost import Cost
+from hwn2n.budget.cost import Cost, cost_to_json
 from hwn2n.budget.load import load_budget
 from hwn2n.network.architecture import INPUT, Architecture, Operation
 from hwn2n.network.decision import Decision
@@ -66,6 +67,10 @@ class Smallest:
 
     decision: Decision
     cost: Cost
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {"cost": cost_to_json(self.cost), "decision": self.decision.to_json()}
 
 
 def find_rows(planner: Planner, settings: Settings) -> tuple[Row, ...]:

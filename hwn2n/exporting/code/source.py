@@ -10,7 +10,7 @@ from typing import Any
 from hwn2n.errors import InputError, one_line
 from hwn2n.exporting.code.names import Variables, attributes
 from hwn2n.exporting.code.printers import Printed, print_operation
-from hwn2n.exporting.code.syntax import Expression, Text, flat, lines, literal, sequence
+from hwn2n.exporting.code.syntax import Expression, Text, call, flat, lines, literal, sequence
 from hwn2n.network.architecture import INPUT, Architecture, Operation
 from hwn2n.network.planner import count
 
@@ -118,7 +118,8 @@ def _init(op: Operation, attribute: str, printed: Printed) -> list[str]:
     if printed.layer is None:
         return []
     if printed.buffer:
-        return lines(f'self.register_buffer("{attribute}", ', printed.layer, indent=2, suffix=")")
+        registered = call("self.register_buffer", literal(attribute), printed.layer)
+        return lines("", registered, indent=2)
     return lines(f"self.{attribute} = ", printed.layer, indent=2)
 
 
