@@ -44,7 +44,7 @@ class Stored:
     def module(self, dtype: torch.dtype = torch.float32) -> nn.Module:
         """The network in eval mode, with weights of its own. Raises InputError if they differ."""
         weights = {
-            name: tensor.to(dtype if tensor.is_floating_point() else None, copy=True)
+            name: tensor.to(dtype, copy=True) if tensor.is_floating_point() else tensor.clone()
             for name, tensor in self.weights.items()
         }
         try:
