@@ -1,8 +1,8 @@
 """hwn2n: the most accurate smaller network inside a measured hardware budget.
 
 What the commands do, from Python: `hwn2n.teach`, `hwn2n.compress`, `hwn2n.resume`,
-`hwn2n.profile`, `hwn2n.check`, `hwn2n.compare`. They are imported when they are first used, so that
-what only reads budgets starts without torch.
+`hwn2n.profile`, `hwn2n.check`, `hwn2n.compare`, `hwn2n.inspect`, `hwn2n.export`. They are imported
+when they are first used, so that what only reads budgets starts without torch.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hwn2n.commands.check import check
     from hwn2n.commands.compare import compare
     from hwn2n.commands.compress import compress, resume
+    from hwn2n.commands.export import export
+    from hwn2n.commands.inspect import inspect
     from hwn2n.commands.profile import profile
     from hwn2n.commands.teach import teach
 
@@ -23,12 +25,24 @@ try:
 except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
 
-__all__ = ["__version__", "check", "compare", "compress", "profile", "resume", "teach"]
+__all__ = [
+    "__version__",
+    "check",
+    "compare",
+    "compress",
+    "export",
+    "inspect",
+    "profile",
+    "resume",
+    "teach",
+]
 
 _HOMES = {
     "check": "hwn2n.commands.check",
     "compare": "hwn2n.commands.compare",
     "compress": "hwn2n.commands.compress",
+    "export": "hwn2n.commands.export",
+    "inspect": "hwn2n.commands.inspect",
     "profile": "hwn2n.commands.profile",
     "resume": "hwn2n.commands.compress",
     "teach": "hwn2n.commands.teach",

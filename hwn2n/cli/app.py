@@ -15,7 +15,9 @@ from hwn2n.cli.budget import budget
 from hwn2n.cli.check import check
 from hwn2n.cli.compare import compare
 from hwn2n.cli.compress import compress
+from hwn2n.cli.export import export
 from hwn2n.cli.failure import EXIT_INTERRUPTED, Invocation, failed
+from hwn2n.cli.inspect import inspect
 from hwn2n.cli.profile import profile
 from hwn2n.cli.teach import teach
 
@@ -25,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (teach, compress, profile, check, compare):
+for command in (teach, inspect, compress, profile, check, compare, export):
     app.command()(command)
 app.add_typer(budget, name="budget")
 

@@ -4,6 +4,7 @@
 |------------------------------------------|----------------|----------------|
 | hwn2n's own file, plain state dict (.pt) | `arch` (plain) | `own`          |
 | safetensors state dict                   | `arch`         | `tensors`      |
+| safetensors of a student of hwn2n's      | nothing        | `stored`       |
 | `torch.export.save` (.pt2)               | nothing        | `exported`     |
 | whole pickled module                     | `unsafe_pickle`| `pickled`      |
 

@@ -16,6 +16,7 @@ from hwn2n.network.files.exported import load_exported
 from hwn2n.network.files.guard import UnsafePickleError, load_plain
 from hwn2n.network.files.own import read_own_file
 from hwn2n.network.files.pickled import load_pickle, refuse_pickle
+from hwn2n.network.files.stored import Stored, stored_in
 from hwn2n.network.files.teacher import Teacher, check_classifier, check_weights
 from hwn2n.network.files.tensors import load_tensors
 from hwn2n.network.files.weights import load_weights, unwrap_state_dict
@@ -59,6 +60,8 @@ def load_teacher(
             )
         case FileFormat.SAFETENSORS:
             weights, texts = load_tensors(path)
+            if arch is None and (stored := stored_in(path, weights, texts)) is not None:
+                return _from_stored(stored, input_shape)
             weights = unwrap_state_dict(weights, str(path))
             return _assemble(path, weights, arch, kwargs, input_shape, {"metadata": dict(texts)})
         case FileFormat.CHECKPOINT:
@@ -131,6 +134,20 @@ def _from_module(model: nn.Module, path: Path, input_shape: tuple[int, int, int]
     if input_shape is not None:
         check_classifier(model, input_shape, None, source)
     return Teacher(model=model, input_shape=input_shape, source=source)
+
+
+def _from_stored(stored: Stored, input_shape: tuple[int, int, int] | None) -> Teacher:
+    """A student that hwn2n wrote, rebuilt from its architecture."""
+    shape = stored.architecture.input_shape
+    if input_shape not in (None, shape):
+        raise InputError(
+            f"{stored.source}: the input shape must be that of the network, {shape}, but"
+            f" {input_shape} was asked for"
+        )
+    model = stored.module()
+    check_weights(model, stored.source)
+    check_classifier(model, shape, stored.description.get("classes"), stored.source)
+    return Teacher(model=model, input_shape=shape, source=stored.source, **stored.description)
 
 
 def _stored_shape(arch_kwargs: dict[str, Any]) -> tuple[int, int, int] | None:

@@ -1,0 +1,41 @@
+"""Several files that appear together once all of them are written and checked."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hwn2n.errors import InputError
+
+
+def write_together(out: Path, beside: Sequence[Path], write: Callable[[Path], None]) -> None:
+    """Let `write` make and check the files in a folder of its own, then move them into place.
+
+    `write` gets the path of `out` in that folder, and makes the files of `beside` next to it.
+    What it raises goes through, and nothing is left behind; files that were there stay as they
+    were. Raises `InputError` where `out` cannot be written.
+    """
+    if out.is_dir():
+        raise InputError(f"{out}: must be a file to write, but is a folder")
+    staging = out.parent / f".{out.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    missing = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
+    done = False
+    try:
+        staging.mkdir(parents=True)
+        write(staging / out.name)
+        for path in (*beside, out):  # `out` last: where it is new, so are the others
+            with (staging / path.name).open("rb") as file:
+                os.fsync(file.fileno())
+            (staging / path.name).replace(path)
+        done = True
+    except OSError as error:
+        raise InputError(f"{out}: must be writable, but: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if not done:
+            for folder in missing:
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
