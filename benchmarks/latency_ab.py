@@ -85,7 +85,8 @@ def main() -> None:
     print(table(rows))
     for row in rows:
         print(f"{row['network']}, {row['case']}: {'holds' if row['holds'] else 'DOES NOT HOLD'}")
-    command = f"python -m benchmarks.latency_ab --processes {options.processes}"
+    command = f"python -m benchmarks.latency_ab --processes {options.processes} --models "
+    command += " ".join(options.models)
     write_json(
         options.out,
         {
