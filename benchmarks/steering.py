@@ -81,7 +81,10 @@ def main() -> None:
     write_json(
         RESULTS / "steering.json",
         {
-            "command": "python -m benchmarks.steering",
+            "command": "python -m benchmarks.steering --cases "
+            + " ".join(f"'{case}'" if " " in case else case for case in options.cases)
+            + " --seeds "
+            + " ".join(str(seed) for seed in options.seeds),
             "cases": CASES,
             "updates": UPDATES,
             "last_updates": LAST_UPDATES,

@@ -23,7 +23,7 @@ import torch
 
 import hwn2n
 import hwn2n.commands.result as result_module
-import hwn2n.run.export as export_module
+import hwn2n.exporting.formats as export_module
 import hwn2n.search.assemble as assemble_module
 from hwn2n.errors import Hwn2nError
 from hwn2n.run.ledger import Ledger
