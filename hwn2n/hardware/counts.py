@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from hwn2n.errors import MeasurementError, one_line
+from hwn2n.hardware.attention import attention_flops
 
 # Words in the name of an aten operator that multiplies and sums. They stand between "_", so that
 # upsample_bilinear2d (interpolation, counted by fvcore) is not taken for the layer `bilinear`.
@@ -105,6 +106,7 @@ def _trace(model: nn.Module, example_input: Tensor) -> tuple[int, dict[str, int]
         module.training = False
     analysis = FlopCountAnalysis(subject, (example_input,))
     analysis.set_op_handle("aten::_convolution_mode", _convolution_mode_flops)
+    analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
     analysis.unsupported_ops_warnings(False)
     analysis.uncalled_modules_warnings(False)
     analysis.tracer_warnings("none")
@@ -137,6 +139,12 @@ def _is_contraction(operator: str) -> bool:
     """
     namespace, _, name = operator.partition("::")
     return namespace != "aten" or _CONTRACTION.search(name) is not None
+
+
+def _attention_flops(inputs: list[Any], outputs: list[Any]) -> int:
+    """The two products of attention, which fvcore counts where a model writes them itself."""
+    query, key, value = (get_shape(given) for given in inputs[:3])
+    return attention_flops(tuple(query), tuple(key), tuple(value))
 
 
 def _convolution_mode_flops(inputs: list[Any], outputs: list[Any]) -> int:

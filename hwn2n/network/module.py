@@ -57,6 +57,8 @@ def instantiate_with(
 def _call(op: Operation, inputs: tuple[Any, ...], root: nn.Module, graph: fx.Graph) -> fx.Node:
     if owner := op.config.get("tied_to"):
         return graph.call_module(owner, inputs)
+    if weight := op.config.get("of"):
+        return graph.get_attr(weight)
     if op.kind == "function":
         # called as itself and not through its rule, so that the student's code shows it
         args = tuple(decode(op.config["args"], inputs))
@@ -79,4 +81,8 @@ def _add(root: nn.Module, path: str, module: nn.Module) -> None:
             child = nn.Module()
             at.add_module(name, child)
         at = child
+    container = at._modules.get(last)
+    if container is not None:
+        # a module with weights that calls others, made before it
+        module._modules.update(container._modules)
     at.add_module(last, module)

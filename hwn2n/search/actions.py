@@ -18,6 +18,7 @@ from hwn2n.network.planner import Planner
 from hwn2n.search.features import FEATURES, FeatureSet, Variable
 from hwn2n.search.policies.removal import KEEP, REMOVE
 from hwn2n.search.steps import FREE, Steps
+from hwn2n.search.widths import Widths
 
 SHRINK_VALUES = tuple(round(0.1 * i, 1) for i in range(1, 11))
 """The shrinkage policy's actions: the share that is kept (section 3.2.2)."""
@@ -69,7 +70,8 @@ class ShrinkageStage:
     Variables of a convolution are its kernel size and its number of filters, of a linear layer
     its outputs; padding follows the kernel (see `resize.with_kernel`). A width that is tied to an
     earlier layer's copies that layer's action, as does a kernel that two layers share; a width
-    that is frozen keeps everything.
+    that is frozen keeps everything. `widths` says which widths may be chosen (`round_to`, `floor`);
+    an action stands for the one nearest to its share.
     """
 
     name = "shrinkage"
@@ -81,11 +83,14 @@ class ShrinkageStage:
         *,
         features: FeatureSet = "normalised",
         granularity: Granularity = "unit",
+        widths: Widths = Widths(),  # noqa: B008 - frozen, so one for all
     ) -> None:
         self.removed = removed
+        self.widths = widths
         architecture, self.channels = planner.left(removed)
         self.operations = architecture.by_name()
-        layers = find_layers(planner, granularity, removed)
+        # of a residual branch each layer has widths of its own
+        layers = find_layers(planner, "unit" if granularity == "block" else granularity, removed)
         describe = FEATURES[features]
         rows: list[list[float]] = []
         self.variables: list[tuple[Layer, Variable]] = []
@@ -145,7 +150,7 @@ class ShrinkageStage:
                 continue
             group = self.channels.own_group(layer.name)
             if group is not None and not group.frozen and group.name not in widths:
-                widths[group.name] = smaller_width(group.width, share)
+                widths[group.name] = self.widths.nearest(group, share)
         return Decision(self.removed, widths, kernels)
 
 

@@ -152,7 +152,9 @@ class _Work:
         try:
             with self._timed("plan"):
                 if e.settings.project:
-                    self.decision = project(e.planner, self.decision, e.countable)
+                    self.decision = project(
+                        e.planner, self.decision, e.countable, e.settings.widths
+                    )
                 architecture = e.planner.plan(self.decision)
                 self.key = e.key(architecture)
                 self.cost |= counted_cost(architecture)

@@ -93,6 +93,7 @@ class Search:
                     removed,
                     features=settings.features,
                     granularity=settings.granularity,
+                    widths=settings.widths,
                 ),
                 settings.shrinkage,
             )

@@ -17,7 +17,7 @@ from hwn2n.network.decision import Decision
 from hwn2n.network.layers import find_layers
 from hwn2n.network.operators import rule
 from hwn2n.network.planner import Planner
-from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel, smaller_width
+from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.projection import counted_cost, upper_rows
 from hwn2n.search.settings import Settings
 
@@ -91,7 +91,9 @@ def _shrunk(planner: Planner, settings: Settings, removed: frozenset[str]) -> De
 
 def _least_widths(channels: ChannelMap, settings: Settings) -> dict[str, int]:
     return {
-        name: 1 if settings.project else smaller_width(group.width, SHRINK_VALUES[0])
+        name: settings.widths.least(group)
+        if settings.project
+        else settings.widths.nearest(group, SHRINK_VALUES[0])
         for name, group in channels.groups.items()
         if not group.frozen
     }

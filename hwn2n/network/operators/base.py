@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
+from hwn2n.network.order import alike, leaves
 from hwn2n.network.variables import ChannelVariables, Layout
 
 Shape = tuple[int, ...]
-"""Shape of a tensor with the batch first; the batch is -1."""
+"""Shape of a tensor; the batch is -1, and -9 stands for nine times the batch (nine windows of each
+image). It stands first in most tensors, but not in all (transformers with the tokens first)."""
 
 
 class Operator(ABC):
@@ -34,11 +36,16 @@ class Operator(ABC):
 
     @abstractmethod
     def relate(
-        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
+        self,
+        op: Operation,
+        inputs: list[Layout | None],
+        shapes: list[Shape],
+        variables: ChannelVariables,
     ) -> Layout | None:
         """The output's layout, after merging and freezing the variables as the operator needs.
 
-        `None` stands for a tensor without channels that could change (or no tensor at all).
+        `shapes` are those of the inputs at full width. `None` stands for a tensor
+        without channels that could change (or no tensor at all).
         """
 
     @abstractmethod
@@ -68,7 +75,7 @@ class Operator(ABC):
 
 def size(shape: Shape) -> int:
     """Number of elements for one image."""
-    return math.prod(shape[1:])
+    return abs(math.prod(shape))
 
 
 def channel_axis(shape: Shape) -> int:
@@ -104,20 +111,31 @@ def merge_parts(layouts: list[Layout], variables: ChannelVariables, reason: str)
     """Make the channels of all layouts the same ones, or freeze them where they cannot be."""
     first = layouts[0]
     for other in layouts[1:]:
-        alike = (other.axis, other.flat, len(other.parts)) == (
+        same = (other.axis, other.flat, len(other.parts)) == (
             first.axis,
             first.flat,
             len(first.parts),
         )
-        if alike:
-            for mine, theirs in zip(first.parts, other.parts, strict=True):
-                variables.merge(mine, theirs)
-        else:
+        if not same or not alike(first.channels, other.channels):
             freeze_all([first, other], variables, reason)
+            continue
+        mine, theirs = leaves(first.channels), leaves(other.channels)
+        for one, two in zip([*first.parts, *mine], [*other.parts, *theirs], strict=True):
+            variables.merge(one, two, reason)
 
 
-def freeze_all(layouts: list[Layout | None], variables: ChannelVariables, reason: str) -> None:
+def freeze_all(layouts: Sequence[Layout | None], variables: ChannelVariables, reason: str) -> None:
     """No channel of these layouts may change."""
     for layout in layouts:
         for part in layout.parts if layout else ():
             variables.freeze(part, reason)
+
+
+def on_axis(
+    op: Operation, layout: Layout | None, axis: int, variables: ChannelVariables
+) -> Layout | None:
+    """The layout where its channels are along `axis`; frozen, and None, where they are not."""
+    if layout is None or layout.axis == axis:
+        return layout
+    freeze_all([layout], variables, f"{op.name} ({op.kind}) reads along another dimension")
+    return None
