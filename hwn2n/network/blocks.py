@@ -38,6 +38,8 @@ def find_blocks(architecture: Architecture) -> tuple[Block, ...]:
         if op.kind != "add" or len(set(op.inputs)) != 2 or op.name in taken:
             continue
         first, second = (ancestors[name] for name in op.inputs)
+        if INPUT not in first & second:
+            continue  # an embedding of positions is no shortcut
         branches = [
             _own(op, mine - theirs, operations, readers)
             for mine, theirs in ((first, second), (second, first))

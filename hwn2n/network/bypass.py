@@ -44,6 +44,7 @@ def without(architecture: Architecture, removed: Collection[str]) -> Architectur
     chain = chain_operations(architecture)
     stands_for: dict[str, str] = {INPUT: INPUT}
     gone: dict[str, str] = {}  # what nothing stands for, and why: it can go with its readers only
+    closed: set[str] = set()  # sums at the end of a removed branch
     kept: list[Operation] = []
     for op in architecture:
         if op.name not in removed:
@@ -55,9 +56,10 @@ def without(architecture: Architecture, removed: Collection[str]) -> Architectur
             continue
         if not users[owner(op)] <= set(removed):
             raise IllegalArchitectureError(f"{op.name} shares its weights with another layer")
-        left = [name for name in op.inputs if name not in removed]
-        if op.kind == "add" and len(left) == 1:
-            stands_for[op.name] = stands_for[left[0]]  # the end of a removed branch
+        left = [name for name in op.inputs if name not in removed or name in closed]
+        if op.kind == "add" and len(left) == 1 and left[0] not in gone:
+            stands_for[op.name] = stands_for[left[0]]
+            closed.add(op.name)
             continue
         if not rule(op).bypassable or len(op.inputs) != 1:
             gone[op.name] = f"{op.name} ({op.kind}) cannot be bypassed"

@@ -82,6 +82,8 @@ class Function(Operator):
         if same or op.config["target"] in NO_VALUES:
             return op
         shape = op.shape
+        if passed := self._passed(op, inputs):
+            return passed
         if shape is None or None in teachers:
             # Tuples and sizes: what comes out of them is known for the teacher's shapes only.
             raise IllegalArchitectureError(
@@ -100,6 +102,24 @@ class Function(Operator):
                 f"but would give {list(made[1:])}"
             )
         return op
+
+    def _passed(self, op: Operation, inputs: list[Shape]) -> Operation | None:
+        """The operation where only dimensions that pass through it have changed, else None."""
+        axes, (before, *others) = op.config.get("axes"), op.config["input_shapes"]
+        if axes is None or op.shape is None or before is None or len(before) != len(inputs[0]):
+            return None
+        if any(t is not None and list(s) != t for s, t in zip(inputs[1:], others, strict=True)):
+            return None
+        sizes = list(op.shape)
+        for axis, old, new in zip(axes, before, inputs[0], strict=True):
+            if old != new and axis is None:
+                return None
+            if old != new:
+                sizes[axis] = new
+        return shaped(
+            op.with_config(input_shapes=[list(inputs[0]), *others]),
+            tuple(sizes),
+        )
 
     def _computed(self, op: Operation, inputs: list[Shape]) -> tuple[int, ...]:
         """The output's shape for a batch of `_TRACE_BATCH`."""
