@@ -158,10 +158,10 @@ def _taken(cut: _Cut, shape: torch.Size, fresh: Tensor | None) -> Tensor:
     if value.data_ptr() == cut.tensor.data_ptr() or not value.is_contiguous():
         value = value.clone(memory_format=torch.contiguous_format)
     if fresh is not None:
-        if cut.rows is not None:
-            value[cut.rows == NEW] = fresh[cut.rows == NEW]
-        if cut.columns is not None:
-            value[:, cut.columns == NEW] = fresh[:, cut.columns == NEW]
+        for dim, index in enumerate((cut.rows, cut.columns)):
+            if index is not None:
+                along = [-1 if d == dim else 1 for d in range(value.dim())]
+                value = torch.where((index == NEW).view(along), fresh, value)
     return value
 
 
