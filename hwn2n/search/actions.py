@@ -154,11 +154,6 @@ class ShrinkageStage:
         return Decision(self.removed, widths, kernels)
 
 
-def smaller_width(width: int, share: float) -> int:
-    """`share` of `width` channels, rounded to the nearest number, at least one."""
-    return max(1, int(width * share + 0.5))
-
-
 def smaller_kernel(size: int, share: float) -> int:
     """The kernel size nearest to `share * size` among those that keep the image centred.
 
