@@ -23,7 +23,7 @@ from torch import nn
 
 from hwn2n.errors import Hwn2nError, one_line
 from hwn2n.hardware.counts import count as fvcore_count
-from hwn2n.network.architecture import IllegalArchitectureError
+from hwn2n.network.architecture import IllegalArchitectureError, owner
 from hwn2n.network.capture import Captured, capture
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.inherit import Inheritance
@@ -81,9 +81,10 @@ def width_decision(planner: Planner, rng: random.Random) -> Decision:
         if not group.frozen
     }
     kernels = {}
+    shares: dict[str, float] = {}
     for op in planner.teacher:
-        if rule(op).has_kernel:
-            share = rng.choice(SHRINK_VALUES)
+        if op.name in planner.free_kernels():
+            share = shares.setdefault(owner(op), rng.choice(SHRINK_VALUES))
             height, width = op.config["kernel_size"]
             kernels[op.name] = (smaller_kernel(height, share), smaller_kernel(width, share))
     return Decision(frozenset(), widths, kernels)

@@ -184,6 +184,14 @@ def test_a_kernel_without_padding_cannot_shrink_inside_a_branch():
     with pytest.raises(IllegalArchitectureError, match=r"\(add\) would combine shapes"):
         teacher.plan(Decision(kernels={"branch": (1, 1)}))
     assert teacher.plan(Decision(widths={"stem": 2}))  # a border cut off leaves channels free
+    assert teacher.free_kernels() == frozenset()
+    assert planner(Mixed).free_kernels() == {"stem", "depthwise", "left"}
+    unpadded = planner(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
+        )
+    )
+    assert unpadded.free_kernels() == {"0"}  # nothing minds a larger image there
 
 
 def test_a_giant_linear_layer_is_illegal():

@@ -138,6 +138,54 @@ def scaled_last():
     return net
 
 
+class Standardised(nn.Conv2d):
+    """As in NF-Nets: filters of mean 0 and variance 1, times a gain."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(inputs, outputs, 3, padding=1)
+        self.gain = nn.Parameter(torch.linspace(0.5, 1.5, outputs).view(-1, 1, 1, 1))
+        self.scale = 1.7 * self.weight[0].numel() ** -0.5
+
+    def forward(self, x):
+        scale = (self.gain * self.scale).view(-1)
+        rows = self.weight.reshape(1, self.out_channels, -1)
+        rows = F.batch_norm(rows, None, None, scale, training=True, momentum=0.0, eps=1e-6)
+        return F.conv2d(x, rows.reshape_as(self.weight), self.bias, 1, 1)
+
+
+def standardised():
+    return Net(
+        lambda m, x: pooled(m.second(F.relu(m.first(x)))),
+        first=Standardised(3, 6),
+        second=Standardised(6, 8),
+        head=nn.Linear(8, 5),
+    )
+
+
+def selected():
+    """Selective kernels: two branches, weighed by a softmax over them."""
+
+    def forward(m, x):
+        branches = torch.stack([m.left(x), m.right(x)], 1)
+        weights = m.choose(branches.sum(1).mean((2, 3), keepdim=True))
+        weights = weights.view(x.shape[0], 2, 6, 1, 1).softmax(1)
+        return pooled((branches * weights).sum(1))
+
+    return Net(forward, left=conv(3, 6), right=conv(3, 6), choose=conv(6, 12), head=nn.Linear(6, 5))
+
+
+def attended():
+    """A filter that slides over the channels, and a mean over them."""
+
+    def forward(m, x):
+        x = m.stem(x).relu()
+        y = m.slide(x.mean((2, 3)).view(x.shape[0], 1, -1)).sigmoid()
+        x = x * y.view(x.shape[0], -1, 1, 1)
+        return pooled(x / (1 + x.mean(1, keepdim=True)))
+
+    return Net(forward, stem=conv(3, 8), slide=nn.Conv1d(1, 1, 3, padding=1), head=nn.Linear(8, 5))
+
+
 # name -> network, widths that it is given, and how its groups are (width, step)
 NETWORKS = {
     "grouped": (grouped, {"stem": 6}, {"stem": (12, 3)}),
@@ -147,6 +195,9 @@ NETWORKS = {
     "groups normalised": (group_normalised, {"stem": 6}, {"stem": (12, 3), "again": (6, 1)}),
     "upsampled": (upsampled, {"stem": 4, "up": 5}, {"stem": (6, 1), "up": (8, 1)}),
     "excited": (excited, {"stem": 5, "down": 2}, {"stem": (8, 1), "down": (4, 1)}),
+    "standardised": (standardised, {"second": 5}, {"first": (6, 1), "second": (8, 1)}),
+    "selected": (selected, {"left": 4}, {"left": (6, 1)}),
+    "attended": (attended, {"stem": 8}, {"stem": (8, 1)}),
     "scaled last": (scaled_last, {"stem": 4, "wide": 9}, {"stem": (6, 1), "wide": (24, 1)}),
 }
 
@@ -162,7 +213,7 @@ def masked(captured, planner, decision):
         kept = inheritance._kept(op, planner.channels, decision)
         own = op.kind in ("batch_norm", "group_norm") or op.config.get("depthwise")
         rows = kept.read if own else kept.made
-        for key in ("weight", "bias") if rows is not None else ():
+        for key in ("weight", "bias", "gain") if rows is not None else ():
             value = weights.get(f"{op.name}.{key}")
             if value is None:
                 continue
@@ -184,7 +235,7 @@ def test_a_student_is_the_teacher_without_the_channels_taken_out(name):
     captured = capture(model, SHAPE)
     x = images(SHAPE, 3)
     with torch.no_grad():
-        assert torch.equal(captured.module()(x), model(x))
+        torch.testing.assert_close(captured.module()(x), model(x), rtol=0, atol=1e-6)
     planner = Planner(captured.architecture)
     functions = [op.config for op in planner.teacher if op.kind == "function"]
     assert all(config.get("elementwise") or "axes" in config for config in functions)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwn2n.network.architecture import INPUT, Architecture
+from hwn2n.network.layout import PLAIN, Layout, Structure
 from hwn2n.network.operators import Shape, rule
 from hwn2n.network.operators.base import freeze_all
 from hwn2n.network.order import MOST_LEAVES, leaves
-from hwn2n.network.variables import PLAIN, ChannelVariables, Layout, Structure
+from hwn2n.network.variables import ChannelVariables
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def _tie(
         return
     pairs = [*zip(first[0], second[0], strict=True), (first[1], second[1])]
     for mine, theirs in pairs:
-        if mine is None or theirs is None or len(mine.parts) != len(theirs.parts):
+        plain = mine and theirs and not mine.order and not theirs.order
+        if not plain or mine is None or theirs is None or len(mine.parts) != len(theirs.parts):
             for layout in (mine, theirs):
                 for part in layout.parts if layout else ():
                     variables.freeze(part, reason)

@@ -16,12 +16,12 @@ from hwn2n.network.architecture import Architecture, Operation
 from hwn2n.network.capture import Captured
 from hwn2n.network.channels import ChannelGroup, ChannelMap
 from hwn2n.network.decision import Decision
+from hwn2n.network.layout import Layout
 from hwn2n.network.module import instantiate
 from hwn2n.network.operators.held import held_axis
 from hwn2n.network.order import arrange, leaves
 from hwn2n.network.picking import NEW, PICKERS, Kept, inherited, made_channels
 from hwn2n.network.planner import Planner
-from hwn2n.network.variables import Layout
 
 
 class Inheritance:

@@ -141,13 +141,20 @@ def _layer(
         kernel=cfg.get("kernel_size", [0])[0],
         stride=cfg.get("stride", [0])[0],
         padding=cfg.get("padding", [0])[0],
-        inputs=abs(source[channel_axis(source)]),
-        outputs=abs(shape[channel_axis(shape)]),
+        inputs=_channels(op, source),
+        outputs=_channels(op, shape),
         skip_start=_leaves(last, readers, architecture.by_name()),
         skip_end=bool(after) and all(kinds[name] in JOINS for name in after),
         params=sum(rule(m).parameters(m) for m in members),
         flops=flops,
     )
+
+
+def _channels(op: Operation, shape: Shape) -> int:
+    """How many channels a tensor has that a layer reads or makes."""
+    if op.kind == "linear" or len(shape) < 2:
+        return abs(shape[-1]) if shape else 0
+    return abs(shape[channel_axis(shape)])
 
 
 def _why_kept(planner: Planner, members: list[Operation], removed: frozenset[str]) -> str | None:

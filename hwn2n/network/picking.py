@@ -74,8 +74,8 @@ def _conv2d(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
     rows, columns = _index(kept.made), _index(kept.read)
     if op.config["depthwise"]:
         rows, columns = columns, None  # one filter for each channel that is read
-    if old.dim() == 1:
-        return _Cut(old, rows)
+    if old.dim() == 1 or ("standardised" in op.config and old[0].numel() == 1):
+        return _Cut(old, rows)  # biases and gains
     if kept.readable is not None and old.shape[1] < kept.readable:
         columns = None  # grouped: each filter that stays reads the whole of its own group
     top, left = ((old.shape[2 + i] - shape[2 + i]) // 2 for i in range(2))

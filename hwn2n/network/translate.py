@@ -10,6 +10,7 @@ from torch.export.graph_signature import InputKind
 from hwn2n.errors import InputError
 from hwn2n.network.architecture import Architecture, Operation, owner
 from hwn2n.network.aten import RULES
+from hwn2n.network.aten.standardised import standardising
 from hwn2n.network.folding import Folding
 from hwn2n.network.translation import Translation, Weights, function
 
@@ -27,9 +28,11 @@ def translate(
     _read_placeholders(found, program)
     output = ""
     folding = Folding(found)
+    part_of_others = standardising(found, program.graph)
     for node in program.graph.nodes:
-        if node.op == "call_function" and not folding.folds(node):
-            _add(found, node)
+        if node.op == "call_function":
+            if node not in part_of_others and not folding.folds(node):
+                _add(found, node)
         elif node.op == "output":
             output = _output(found, node)
     operations = _needed(found.operations, output)

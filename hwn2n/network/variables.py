@@ -6,9 +6,7 @@ to agree (a residual sum, a depthwise convolution), and freeze those that must n
 a reason a person can read. Union-find, so that a group is found however it is wired.
 
 A variable need not shrink by single channels: a grouped convolution loses whole groups, and a
-tensor that is split in halves must lose as many channels in both. So each variable is
-`sections x units x block` channels of its group, of which the units are what can be taken out:
-channel c = (s * units + u) * block + b belongs to unit u.
+tensor that is split in halves must lose as many channels in both (see `layout.Structure`).
 """
 
 from __future__ import annotations
@@ -17,48 +15,7 @@ import math
 from dataclasses import dataclass
 
 from hwn2n.network.architecture import IllegalArchitectureError
-from hwn2n.network.order import Order, in_a_row
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the channels of a tensor are, and whose they are.
-
-    `axis` is the channel dimension; `parts` are the variables whose widths sum up along it
-    (more than one after a concatenation). `flat` says that the spatial positions were flattened
-    into the axis too: each channel then takes height * width consecutive places. `order` says
-    which channel stands where, if not part after part (after a shuffle, or a cut of one).
-    """
-
-    axis: int
-    parts: tuple[int, ...]
-    flat: bool = False
-    order: Order | None = None
-
-    @property
-    def channels(self) -> Order:
-        """Which channel stands where."""
-        return self.order or in_a_row(self.parts)
-
-
-@dataclass(frozen=True)
-class Structure:
-    """How a variable's channels are made of its group's units: sections x units x block."""
-
-    sections: int = 1
-    block: int = 1
-
-    @property
-    def per_unit(self) -> int:
-        """Channels for each unit."""
-        return self.sections * self.block
-
-    def within(self, outer: Structure) -> Structure:
-        """The structure over the units of which `outer` makes this one's units."""
-        return Structure(self.sections * outer.sections, outer.block * self.block)
-
-
-PLAIN = Structure()
+from hwn2n.network.layout import PLAIN, Structure
 
 
 @dataclass(frozen=True)
@@ -183,6 +140,11 @@ class ChannelVariables:
         root, structure = self.locate(variable)
         part = structure.sections // sections * (stop - start)
         return self._part_of(root, Structure(part, structure.block))
+
+    def joined(self, variable: int, before: int, after: int) -> int:
+        """The variable's channels `before` times over, each of them in `after` places."""
+        root, structure = self.locate(variable)
+        return self._part_of(root, Structure(before * structure.sections, structure.block * after))
 
     def _divides(self, structure: Structure, *widths: int) -> bool:
         """Do whole units remain of these widths? Different ones shrink to the smallest anyway."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from hwn2n.errors import InputError
+from hwn2n.network.architecture import owner
 from hwn2n.network.decision import Decision
 from hwn2n.network.layers import Granularity, Layer, find_layers
 from hwn2n.network.operators import rule
@@ -70,8 +71,9 @@ class ShrinkageStage:
     Variables of a convolution are its kernel size and its number of filters, of a linear layer
     its outputs; padding follows the kernel (see `resize.with_kernel`). A width that is tied to an
     earlier layer's copies that layer's action, as does a kernel that two layers share; a width
-    that is frozen keeps everything. `widths` says which widths may be chosen (`round_to`, `floor`);
-    an action stands for the one nearest to its share.
+    that is frozen keeps everything, as does a kernel without the padding to shrink with. `widths`
+    says which widths may be chosen (`round_to`, `floor`); an action stands for the one nearest to
+    its share.
     """
 
     name = "shrinkage"
@@ -89,6 +91,7 @@ class ShrinkageStage:
         self.widths = widths
         architecture, self.channels = planner.left(removed)
         self.operations = architecture.by_name()
+        self.kernels = planner.free_kernels(removed)
         # of a residual branch each layer has widths of its own
         layers = find_layers(planner, "unit" if granularity == "block" else granularity, removed)
         describe = FEATURES[features]
@@ -128,10 +131,9 @@ class ShrinkageStage:
         return found
 
     def _shared(self, layer: Layer, variable: Variable) -> str | None:
-        """What steps with one and the same number have in common; None for a frozen width."""
+        """What steps with one and the same number have in common; None for a frozen one."""
         if variable == "kernel":
-            owner: str = self.operations[layer.name].config.get("tied_to", layer.name)
-            return owner
+            return owner(self.operations[layer.name]) if layer.name in self.kernels else None
         group = self.channels.own_group(layer.name)
         return None if group is None or group.frozen else group.name
 

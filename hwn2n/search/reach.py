@@ -15,7 +15,6 @@ from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.channels import ChannelMap
 from hwn2n.network.decision import Decision
 from hwn2n.network.layers import find_layers
-from hwn2n.network.operators import rule
 from hwn2n.network.planner import Planner
 from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.projection import counted_cost, upper_rows
@@ -81,11 +80,11 @@ def _shrunk(planner: Planner, settings: Settings, removed: frozenset[str]) -> De
         return Decision(removed)
     kernels = {}
     if settings.shrinkage.updates:
-        for op in architecture:
-            if rule(op).has_kernel:
-                height, width = op.config["kernel_size"]
-                least = SHRINK_VALUES[0]
-                kernels[op.name] = (smaller_kernel(height, least), smaller_kernel(width, least))
+        operations = architecture.by_name()
+        for name in sorted(planner.free_kernels(removed)):
+            height, width = operations[name].config["kernel_size"]
+            least = SHRINK_VALUES[0]
+            kernels[name] = (smaller_kernel(height, least), smaller_kernel(width, least))
     return Decision(removed, _least_widths(channels, settings), kernels)
 
 

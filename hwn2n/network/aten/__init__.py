@@ -123,4 +123,8 @@ RULES: dict[str, Rule] = {
     "aten.add.Scalar": shapes.binary,
     "aten.mul.Scalar": shapes.binary,
     "aten.cat.default": shapes.cat,
+    "aten.stack.default": shapes.stack,
+    "aten.addcmul.default": shapes.addcmul,
+    "aten.conv1d.default": simple.conv1d,
+    "aten.to.device": simple.to_device,
 }

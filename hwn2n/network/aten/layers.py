@@ -9,6 +9,7 @@ from torch import fx
 
 from hwn2n.network.architecture import Operation
 from hwn2n.network.aten.arguments import arguments, pair
+from hwn2n.network.aten.standardised import Standard, standardised
 from hwn2n.network.translation import Translation
 
 
@@ -18,9 +19,11 @@ def conv2d(t: Translation, node: fx.Node, target: str) -> Operation | None:
     a = arguments(
         node, names, {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}
     )
-    if a["weight"] not in t.tensor_of:
+    standard = standardised(t, a["weight"]) if a["weight"] not in t.tensor_of else Standard()
+    if standard is None:
         return None
-    shape = t.tensor_of[a["weight"]][1].shape
+    weight = standard.weight or a["weight"]
+    shape = t.tensor_of[weight][1].shape
     padding, dilation = a["padding"], pair(a["dilation"])
     if isinstance(padding, str):
         same = [d * (k - 1) for d, k in zip(dilation, shape[2:], strict=True)]
@@ -37,8 +40,10 @@ def conv2d(t: Translation, node: fx.Node, target: str) -> Operation | None:
         "groups": a["groups"],
         "depthwise": a["groups"] > 1 and a["groups"] == shape[0] == shape[1] * a["groups"],
         "bias": a["bias"] is not None,
+        **standard.config,
     }
-    return t.weighted(node, "conv2d", config, weight=a["weight"], bias=a["bias"])
+    tensors = {"weight": weight, "bias": a["bias"], "gain": standard.gain}
+    return t.weighted(node, "conv2d", config, **tensors)
 
 
 def conv_transpose2d(t: Translation, node: fx.Node, target: str) -> Operation | None:

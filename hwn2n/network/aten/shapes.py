@@ -10,7 +10,7 @@ from torch import fx
 from hwn2n.network.architecture import Operation
 from hwn2n.network.aten.arguments import arguments
 from hwn2n.network.aten.simple import elementwise
-from hwn2n.network.operators.base import Shape
+from hwn2n.network.operators.base import Shape, broadcast
 from hwn2n.network.translation import Translation, function
 
 _VIEWS = ("view", "reshape", "_unsafe_view", "unflatten", "flatten")
@@ -121,9 +121,50 @@ def cat(t: Translation, node: fx.Node, target: str) -> Operation | None:
     return Operation(t.named(node, "cat"), "cat", inputs, {"dim": dim % len(shape)}, shape)
 
 
+def stack(t: Translation, node: fx.Node, target: str) -> Operation | None:
+    """A stack: each tensor with one more dimension, concatenated along that."""
+    shape, tensors = t.shape(node), node.args[0]
+    dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    if shape is None or not isinstance(tensors, list | tuple):
+        return None
+    dim %= len(shape)
+    parts = []
+    for tensor in tensors:
+        before = t.shape(tensor)
+        if before is None or sum(length < 0 for length in before) > 1:
+            return None
+        after = (*before[:dim], 1, *before[dim:])
+        source, name = t.read(tensor), t.named(node, "unsqueeze")
+        config = {"from": list(before), "to": list(after)}
+        t.operations[name] = Operation(name, "reshape", (source,), config, after)
+        parts.append(name)
+    return Operation(t.named(node, "stack"), "cat", tuple(parts), {"dim": dim}, shape)
+
+
+def addcmul(t: Translation, node: fx.Node, target: str) -> Operation | None:
+    """A sum with a product, as the two operations that it is."""
+    added, *factors = node.args
+    shapes = [t.shape(factor) for factor in factors]
+    shape = t.shape(node)
+    if node.kwargs or shape is None or None in shapes or t.shape(added) is None:
+        return None
+    inputs = tuple(t.read(factor) for factor in factors)
+    given = [s for s in shapes if s is not None]
+    middle = broadcast(given)
+    if middle is None:
+        return None
+    name, end = t.named(node, "mul"), t.read(added)
+    config = {} if given[0] == given[1] else {"broadcast": True}
+    t.operations[name] = Operation(name, "mul", inputs, config, middle)
+    config = {} if t.shape(added) == middle else {"broadcast": True}
+    return Operation(t.named(node, "add"), "add", (end, name), config, shape)
+
+
 def item(t: Translation, node: fx.Node, target: str) -> Operation | None:
-    """One of the pieces of a chunk or a split."""
+    """One of the pieces of a chunk, a split or an unbind."""
     pieces, index = node.args[:2]
+    if _calls(pieces, ("unbind",)):
+        return _one_place(t, node, pieces)
     if not _calls(pieces, ("chunk", "split", "split_with_sizes")):
         return None
     assert isinstance(pieces, fx.Node)
@@ -136,6 +177,23 @@ def item(t: Translation, node: fx.Node, target: str) -> Operation | None:
         return None
     start = sum(lengths[: int(index)])  # type: ignore[arg-type]
     return _piece(t, node, pieces.args[0], dim, start, start + lengths[int(index)])  # type: ignore
+
+
+def _one_place(t: Translation, node: fx.Node, pieces: Any) -> Operation | None:
+    """One of the tensors of an unbind, as the selection that it is."""
+    source, index = pieces.args[0], node.args[1]
+    before, shape = t.shape(source), t.shape(node)
+    if before is None or shape is None:
+        return None
+    dim = int(pieces.args[1] if len(pieces.args) > 1 else 0) % len(before)
+    config = {
+        "target": "aten.select.int",
+        "args": [{"ref": 0}, dim, index],
+        "kwargs": {},
+        "input_shapes": [list(before)],
+        "axes": [None if i == dim else i - (i > dim) for i in range(len(before))],
+    }
+    return Operation(t.named(node, "select"), "function", (t.read(source),), config, shape)
 
 
 def slice_(t: Translation, node: fx.Node, target: str) -> Operation | None:

@@ -110,8 +110,8 @@ def _along(
 
 
 def softmax(t: Translation, node: fx.Node, target: str) -> Operation | None:
-    """Softmax along one dimension."""
-    return _along(t, node, target, {int(node.args[1])})  # type: ignore[arg-type]
+    """Softmax along one dimension, of whatever length: each of its places stays where it is."""
+    return _along(t, node, target, set())
 
 
 def reduced(t: Translation, node: fx.Node, target: str) -> Operation | None:
@@ -120,7 +120,8 @@ def reduced(t: Translation, node: fx.Node, target: str) -> Operation | None:
     if a["dim"] is None or a["dim"] == []:
         return None
     dims = a["dim"] if isinstance(a["dim"], list | tuple) else [a["dim"]]
-    return _along(t, node, target, {int(d) for d in dims}, bool(a["keepdim"]))
+    made = _along(t, node, target, {int(d) for d in dims}, bool(a["keepdim"]))
+    return made and made.with_config(reduces=True)
 
 
 def vector_norm(t: Translation, node: fx.Node, target: str) -> Operation | None:
@@ -128,7 +129,28 @@ def vector_norm(t: Translation, node: fx.Node, target: str) -> Operation | None:
     a = arguments(node, ("ord", "dim", "keepdim"), {"dim": None, "keepdim": False})
     if not a["dim"]:
         return None
-    return _along(t, node, target, {int(d) for d in a["dim"]}, bool(a["keepdim"]))
+    made = _along(t, node, target, {int(d) for d in a["dim"]}, bool(a["keepdim"]))
+    return made and made.with_config(reduces=True)
+
+
+def conv1d(t: Translation, node: fx.Node, target: str) -> Operation | None:
+    """Efficient channel attention: a filter that slides over the channels, whatever their number.
+
+    Only one that makes as many places as it reads; a convolution of sequences has no rule.
+    """
+    names = ("weight", "bias", "stride", "padding", "dilation", "groups")
+    a = arguments(node, names, {})
+    before, after, weight = t.shape(node.args[0]), t.shape(node), t.shape(a["weight"])
+    if before is None or before != after or weight is None or weight[:2] != (1, 1):
+        return None
+    return function(t, node, target).with_config(axes=[0, None, 2])
+
+
+def to_device(t: Translation, node: fx.Node, target: str) -> Operation | None:
+    """A change of precision; the device is that of the network."""
+    made = function(t, node, "aten.to.dtype")
+    args = [made.config["args"][0], made.config["args"][2]]
+    return made.with_config(args=args, kwargs={}, elementwise=True)
 
 
 def select(t: Translation, node: fx.Node, target: str) -> Operation | None:

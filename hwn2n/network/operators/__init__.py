@@ -13,7 +13,7 @@ from hwn2n.network.operators.held import Constant
 from hwn2n.network.operators.joins import Binary, Concat
 from hwn2n.network.operators.norms import BatchNorm, GroupNorm, LayerNorm
 from hwn2n.network.operators.opaque import Function
-from hwn2n.network.operators.shapes import ChannelShuffle, Cut, Flatten, Permute, Reshape
+from hwn2n.network.operators.shapes import ChannelShuffle, Cut, Permute
 from hwn2n.network.operators.simple import (
     Activation,
     AdaptiveAvgPool2d,
@@ -21,6 +21,7 @@ from hwn2n.network.operators.simple import (
     Pool2d,
     SpatialMean,
 )
+from hwn2n.network.operators.views import Flatten, Reshape
 from hwn2n.network.operators.weighted import Conv2d, ConvTranspose2d, Linear
 
 OPERATORS: dict[str, Operator] = {

@@ -11,8 +11,9 @@ from typing import Any
 from torch import nn
 
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
+from hwn2n.network.layout import Layout
 from hwn2n.network.order import alike, leaves
-from hwn2n.network.variables import ChannelVariables, Layout
+from hwn2n.network.variables import ChannelVariables
 
 Shape = tuple[int, ...]
 """Shape of a tensor; the batch is -1, and -9 stands for nine times the batch (nine windows of each
@@ -98,6 +99,19 @@ def one_shape(op: Operation, inputs: list[Shape], rank: int | None = None) -> Sh
     return shape
 
 
+def broadcast(shapes: list[Shape]) -> Shape | None:
+    """The shape of what torch makes of tensors of these shapes, or None if it refuses them."""
+    rank = max(len(shape) for shape in shapes)
+    full = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
+    found = []
+    for sizes in zip(*full, strict=True):
+        larger = set(sizes) - {1}
+        if len(larger) > 1:
+            return None
+        found.append(larger.pop() if larger else 1)
+    return tuple(found)
+
+
 def pooled(length: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
     """Length of one spatial dimension after a sliding window (as torch computes it)."""
     span = length + 2 * padding - dilation * (kernel - 1) - 1
@@ -116,12 +130,31 @@ def merge_parts(layouts: list[Layout], variables: ChannelVariables, reason: str)
             first.flat,
             len(first.parts),
         )
+        if not same and _merge_sections(first, other, variables, reason):
+            continue
         if not same or not alike(first.channels, other.channels):
             freeze_all([first, other], variables, reason)
             continue
         mine, theirs = leaves(first.channels), leaves(other.channels)
         for one, two in zip([*first.parts, *mine], [*other.parts, *theirs], strict=True):
             variables.merge(one, two, reason)
+
+
+def _merge_sections(
+    first: Layout, second: Layout, variables: ChannelVariables, reason: str
+) -> bool:
+    """One variable that meets the same one several times over has as many equal sections."""
+    few, many = sorted((first, second), key=lambda layout: len(layout.parts))
+    plain = not any(layout.flat or layout.order for layout in (few, many))
+    if not plain or few.axis != many.axis or len(few.parts) != 1:
+        return False
+    if not variables.same(many.parts):
+        return False
+    piece = variables.cut(few.parts[0], 0, 1, len(many.parts))
+    if piece is None:
+        return False
+    variables.merge(many.parts[0], piece, reason)
+    return True
 
 
 def freeze_all(layouts: Sequence[Layout | None], variables: ChannelVariables, reason: str) -> None:

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from hwn2n.network.architecture import Operation
+from hwn2n.network.layout import Layout
 from hwn2n.network.operators.base import Operator, Shape, shaped
 from hwn2n.network.operators.opaque import torch_value
-from hwn2n.network.variables import ChannelVariables, Layout
+from hwn2n.network.variables import ChannelVariables
 
 
 class Constant(Operator):
@@ -59,12 +60,15 @@ class Constant(Operator):
 def held_axis(shape: list[int]) -> int | None:
     """Where a tensor that is added to others or scales them has its channels, or None.
 
-    Its only dimension that is longer than one; of several, the last of (1, tokens, channels) and
-    the second of (1, channels, height, width). Wrong guesses do no harm: they freeze.
+    Its only dimension that is longer than one; of several, the last of (tokens, channels) and of
+    (1, tokens, channels), the second of (1, channels, height, width). A wrong guess does no harm:
+    it freezes.
     """
     longer = [i for i, length in enumerate(shape) if length > 1]
     if len(longer) == 1:
         return longer[0]
+    if len(longer) == len(shape) == 2:
+        return 1
     if not longer or shape[0] != 1:
         return None
     return {3: 2, 4: 1}.get(len(shape))

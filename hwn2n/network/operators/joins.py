@@ -11,9 +11,17 @@ import torch
 from torch import nn
 
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
-from hwn2n.network.operators.base import Operator, Shape, freeze_all, merge_parts, shaped
+from hwn2n.network.layout import Layout
+from hwn2n.network.operators.base import (
+    Operator,
+    Shape,
+    broadcast,
+    freeze_all,
+    merge_parts,
+    shaped,
+)
 from hwn2n.network.order import Row
-from hwn2n.network.variables import ChannelVariables, Layout
+from hwn2n.network.variables import ChannelVariables
 
 
 class Binary(Operator):
@@ -54,7 +62,7 @@ class Binary(Operator):
         return known[0]
 
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
-        shape = _broadcast(inputs) if op.config.get("broadcast") else inputs[0]
+        shape = broadcast(inputs) if op.config.get("broadcast") else inputs[0]
         if shape is None or (not op.config.get("broadcast") and len(set(inputs)) > 1):
             raise IllegalArchitectureError(
                 f"{op.name} ({op.kind}) would combine shapes {[list(s[1:]) for s in inputs]}"
@@ -71,19 +79,6 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "mul": operator.mul,
     "div": operator.truediv,
 }
-
-
-def _broadcast(shapes: list[Shape]) -> Shape | None:
-    """The shape of what torch makes of tensors of these shapes, or None if it refuses them."""
-    rank = max(len(shape) for shape in shapes)
-    full = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
-    found = []
-    for sizes in zip(*full, strict=True):
-        larger = set(sizes) - {1}
-        if len(larger) > 1:
-            return None
-        found.append(larger.pop() if larger else 1)
-    return tuple(found)
 
 
 class Concat(Operator):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
+from hwn2n.network.layout import Layout
 from hwn2n.network.operators.base import Operator, Shape, freeze_all, on_axis, shaped, size
-from hwn2n.network.variables import ChannelVariables, Layout
+from hwn2n.network.variables import ChannelVariables
 
 
 class BatchNorm(Operator):

@@ -11,10 +11,11 @@ import torch
 
 from hwn2n.errors import InputError
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
+from hwn2n.network.layout import Layout
 from hwn2n.network.operators.aten import find_operator
 from hwn2n.network.operators.base import Operator, Shape, channel_axis, freeze_all, shaped
 from hwn2n.network.operators.work import FLOPS
-from hwn2n.network.variables import ChannelVariables, Layout
+from hwn2n.network.variables import ChannelVariables
 
 SIZE_OF_BATCH = "aten.sym_size.int"
 """The operator by which a forward pass asks for its batch size; all other sizes are constants."""
@@ -47,7 +48,8 @@ class Function(Operator):
     it reads in the teacher, None for what is no tensor. Its input's and output's channels are
     frozen, unless it works on each element by itself (`config["elementwise"]`), or on each
     channel: `config["axes"]` then names for each dimension of its first input the one of the
-    output along which it does so, or None.
+    output along which it does so, or None. `config["reduces"]` says that of a dimension without
+    one, however long it is, a single value remains (a mean over channels).
     """
 
     def relate(
@@ -65,14 +67,19 @@ class Function(Operator):
         reason = f"{op.name}: no rule for {target}"
         axes, layout = op.config.get("axes"), inputs[0] if inputs else None
         if axes is not None and layout is not None:
+            freeze_all(inputs[1:], variables, reason)
             if axes[layout.axis] is not None:
                 return replace(layout, axis=axes[layout.axis])
+            if op.config.get("reduces"):
+                return None  # whatever their number: of the channels one value remains
             reason = f"{op.name} ({target}) works across channels"
         freeze_all(inputs, variables, reason)
         if op.shape is None or len(op.shape) not in (2, 3, 4):
             return None
         axis = channel_axis(op.shape)
-        return Layout(axis, (variables.fixed(op.shape[axis], reason),)) if inputs else None
+        if not inputs or op.shape[axis] < 0:
+            return None
+        return Layout(axis, (variables.fixed(op.shape[axis], reason),))
 
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
         if op.config.get("elementwise"):

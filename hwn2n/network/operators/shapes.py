@@ -1,8 +1,7 @@
-"""Rules of what only moves values: flatten, views, permutations, channel shuffles, cuts."""
+"""Rules of what puts values in another order, or takes a part: permutations, shuffles, cuts."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,101 +10,10 @@ import torch
 from torch import nn
 
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
+from hwn2n.network.layout import Layout
 from hwn2n.network.operators.base import Operator, Shape, freeze_all, on_axis, shaped
 from hwn2n.network.order import Piece, Shuffled
-from hwn2n.network.variables import ChannelVariables, Layout
-
-
-class Flatten(Operator):
-    """All but the batch into one dimension, channel after channel."""
-
-    def relate(
-        self,
-        op: Operation,
-        inputs: list[Layout | None],
-        shapes: list[Shape],
-        variables: ChannelVariables,
-    ) -> Layout | None:
-        layout = inputs[0]
-        if layout is None or layout.axis == 1:
-            return layout and replace(layout, flat=True)
-        reason = f"{op.name} flattens channels that are not the first dimension"
-        freeze_all(inputs, variables, reason)
-        assert op.shape is not None
-        return Layout(1, (variables.fixed(op.shape[1], reason),))
-
-    def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
-        return shaped(op, (-1, math.prod(inputs[0][1:])))
-
-    def build(self, op: Operation) -> nn.Module:
-        return nn.Flatten(1)
-
-
-class Reshape(Operator):
-    """A view of another shape: `config["from"]` is read as `config["to"]`, batch negative.
-
-    Channels pass where they are one dimension before and behind it; where they are divided among
-    heads, or joined from such, they stay as they are.
-    """
-
-    def relate(
-        self,
-        op: Operation,
-        inputs: list[Layout | None],
-        shapes: list[Shape],
-        variables: ChannelVariables,
-    ) -> Layout | None:
-        layout = inputs[0]
-        if layout is None:
-            return None
-        axis = same_dimension(op.config["from"], op.config["to"], layout.axis)
-        if axis is not None:
-            return replace(layout, axis=axis)
-        freeze_all(
-            [layout], variables, f"{op.name} divides its channels, or joins them with others"
-        )
-        return None
-
-    def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
-        before, after = list(op.config["from"]), list(op.config["to"])
-        shape = list(inputs[0])
-        changed = [i for i, (a, b) in enumerate(zip(before, shape, strict=False)) if a != b]
-        if not changed and len(before) == len(shape):
-            return op
-        axis = same_dimension(before, after, changed[0]) if len(changed) == 1 else None
-        if axis is None or len(before) != len(shape):
-            raise IllegalArchitectureError(
-                f"{op.name} ({op.kind}) must read shape {before[1:]}, but would read {shape[1:]}"
-            )
-        after[axis] = shape[changed[0]]
-        return shaped(op.with_config(**{"from": shape, "to": after}), tuple(after))
-
-    def build(self, op: Operation) -> nn.Module:
-        return View([-1 if d < 0 else d for d in op.config["to"]])
-
-
-def same_dimension(before: list[int], after: list[int], axis: int) -> int | None:
-    """Where dimension `axis` is after a view: as long as before, and behind as many values."""
-    ahead = math.prod(before[:axis])
-    for i, length in enumerate(after):
-        if length == before[axis] and math.prod(after[:i]) == ahead:
-            return i
-    return None
-
-
-class View(nn.Module):
-    """A tensor's values in order, with another shape; -1 is the batch, or a multiple of it."""
-
-    def __init__(self, shape: list[int]) -> None:
-        super().__init__()
-        self.shape = tuple(shape)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Any shape with as many values for each image."""
-        return x.reshape(self.shape)
-
-    def extra_repr(self) -> str:
-        return str(self.shape)
+from hwn2n.network.variables import ChannelVariables
 
 
 class Permute(Operator):

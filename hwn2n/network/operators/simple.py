@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
+from hwn2n.network.layout import Layout
 from hwn2n.network.operators.base import (
     Operator,
     Shape,
@@ -18,7 +19,7 @@ from hwn2n.network.operators.base import (
     shaped,
     size,
 )
-from hwn2n.network.variables import ChannelVariables, Layout
+from hwn2n.network.variables import ChannelVariables
 
 ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,

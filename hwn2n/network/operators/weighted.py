@@ -7,6 +7,7 @@ import math
 from torch import nn
 
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
+from hwn2n.network.layout import Layout
 from hwn2n.network.operators.base import (
     Operator,
     Shape,
@@ -17,7 +18,8 @@ from hwn2n.network.operators.base import (
     shaped,
     size,
 )
-from hwn2n.network.variables import ChannelVariables, Layout
+from hwn2n.network.operators.standardised import StandardisedConv2d, standardising_flops
+from hwn2n.network.variables import ChannelVariables
 
 LINEAR_INPUT_LIMIT = 50_000
 """A fully connected layer with more inputs is a degenerate candidate (the paper's "giant fully
@@ -29,7 +31,8 @@ class Conv2d(Operator):
 
     `config["depthwise"]` says so, for groups cannot: with one channel left, both have one group.
     Another grouped convolution loses whole groups: as many channels for each group as before, of
-    fewer groups, so that no filter changes what it reads.
+    fewer groups, so that no filter changes what it reads. `config["standardised"]`, if it is
+    there, holds `eps` and `gamma` of a `StandardisedConv2d`.
     """
 
     bypassable = True
@@ -88,26 +91,34 @@ class Conv2d(Operator):
 
     def build(self, op: Operation) -> nn.Module:
         cfg = op.config
-        return nn.Conv2d(
-            cfg["in_channels"],
-            cfg["out_channels"],
-            tuple(cfg["kernel_size"]),
-            stride=tuple(cfg["stride"]),
-            padding=tuple(cfg["padding"]),
-            dilation=tuple(cfg["dilation"]),
-            groups=cfg["groups"],
-            bias=cfg["bias"],
-        )
+        given = {
+            "stride": tuple(cfg["stride"]),
+            "padding": tuple(cfg["padding"]),
+            "dilation": tuple(cfg["dilation"]),
+            "groups": cfg["groups"],
+            "bias": cfg["bias"],
+        }
+        sizes = (cfg["in_channels"], cfg["out_channels"], tuple(cfg["kernel_size"]))
+        if "standardised" in cfg:
+            return StandardisedConv2d(*sizes, **given, **cfg["standardised"])
+        return nn.Conv2d(*sizes, **given)
 
     def parameters(self, op: Operation) -> int:
         cfg = op.config
-        filters = cfg["in_channels"] // cfg["groups"] * math.prod(cfg["kernel_size"])
-        return cfg["out_channels"] * (filters + cfg["bias"])
+        gain = cfg.get("standardised", {}).get("gamma") is not None
+        return cfg["out_channels"] * (_fan_in(op) + cfg["bias"] + gain)
 
     def flops(self, op: Operation, inputs: list[Shape]) -> int:
-        cfg = op.config
         assert op.shape is not None
-        return size(op.shape) * cfg["in_channels"] // cfg["groups"] * math.prod(cfg["kernel_size"])
+        work = size(op.shape) * _fan_in(op)
+        if how := op.config.get("standardised"):
+            work += standardising_flops(op.config["out_channels"] * _fan_in(op), how["gamma"])
+        return work
+
+
+def _fan_in(op: Operation) -> int:
+    cfg = op.config
+    return cfg["in_channels"] // cfg["groups"] * math.prod(cfg["kernel_size"])
 
 
 def _with_groups(op: Operation, read: int, made: int) -> Operation:

@@ -63,7 +63,11 @@ def _norm(weight: int) -> Callable[[Operation, list[Shape]], int]:
 
 
 def _batch_norm(op: Operation, shapes: list[Shape]) -> int:
-    return size(shapes[0]) * (2 if op.config["args"][1] is not None else 1)
+    args = op.config["args"]
+    affine = args[1] is not None
+    if args[5]:  # by the statistics of what it reads
+        return size(shapes[0]) * (5 if affine else 4)
+    return size(shapes[0]) * (2 if affine else 1)
 
 
 FLOPS: dict[str, Callable[[Operation, list[Shape]], int]] = {
