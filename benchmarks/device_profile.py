@@ -150,7 +150,8 @@ def _shown(arguments: list[str]) -> list[str]:
 
 def _dump(path: Path, content: dict[str, Any]) -> None:
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=96)
-    header = "# Written by benchmarks/device_profile.py.\n"
+    header = "# yaml-language-server: $schema=target.schema.json\n"
+    header += "# Written by benchmarks/device_profile.py.\n"
     write_atomic(path, lambda temporary: temporary.write_text(header + text))
 
 
