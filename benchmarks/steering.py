@@ -10,8 +10,9 @@ One teacher (ResNet-20 on 8x8 digits), `recipe: fast`, and for each seed:
 
 Each is run by the policies and by uniform random actions, and once more by the policies with limits
 so wide that they never bind, which is the unconstrained search with the same measurements. What
-is shown is the mean over the candidates of the last updates of the last stage, as a share of the
-teacher's value, and the student that came out, measured again.
+is shown is the mean over the candidates of the last updates of the last stage, as a share of what
+the teacher took beside each, and the student that came out, measured again beside its teacher. Each
+case has a file of results of its own.
 """
 
 from __future__ import annotations
@@ -69,23 +70,26 @@ def main() -> None:
     teacher = options.runs / "teacher.pt"
     if not teacher.exists():
         hwn2n.teach("resnet20", data="digits", validation=0.3, out=teacher)
-    rows = []
-    for seed in options.seeds:
-        for case in options.cases:
+    for case in options.cases:
+        rows = []
+        for seed in options.seeds:
             for way in WAYS:
                 folder = options.runs / f"{slug(case)}-{slug(way)}-{seed}"
                 _run(teacher, case, way, seed, folder)
                 rows.append(_row(case, way, seed, folder))
                 print(rows[-1], file=sys.stderr, flush=True)
+        _publish(case, options.seeds, rows)
+
+
+def _publish(case: str, seeds: list[int], rows: list[dict[str, Any]]) -> None:
     shown = table(rows)
+    named = f"'{case}'" if " " in case else case
     write_json(
-        RESULTS / "steering.json",
+        RESULTS / f"steering-{slug(case)}.json",
         {
-            "command": "python -m benchmarks.steering --cases "
-            + " ".join(f"'{case}'" if " " in case else case for case in options.cases)
-            + " --seeds "
-            + " ".join(str(seed) for seed in options.seeds),
-            "cases": CASES,
+            "command": f"python -m benchmarks.steering --cases {named} --seeds "
+            + " ".join(map(str, seeds)),
+            "limits": CASES[case],
             "updates": UPDATES,
             "last_updates": LAST_UPDATES,
             "machine": fingerprint(),
@@ -147,13 +151,17 @@ def _row(case: str, way: str, seed: int, folder: Path) -> dict[str, Any]:
     last = [c for c in candidates if c.iteration >= UPDATES - LAST_UPDATES]
     values: dict[str, Any] = {}
     for name in CASES[case]:
-        known = [c.cost[name]["value"] for c in last if name in c.cost]
-        whole = teacher[name]["value"]
+        known = [
+            c.cost[name]["value"] / c.teacher.get(name, teacher[name])["value"]
+            for c in last
+            if name in c.cost
+        ]
         values[name] = {
-            "teacher": whole,
-            "mean_of_last": statistics.mean(known) / whole,
+            "teacher": teacher[name]["value"],
+            "mean_of_last": statistics.mean(known),
             "known": len(known),
             "student": result["student"]["cost"][name] if "student" in result else None,
+            "beside_it": result["teacher"]["cost"][name] if "teacher" in result else None,
         }
     return {
         "case": case,
@@ -180,8 +188,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             mine = [row for row in rows if (row["case"], row["way"]) == (case, way)]
             for name, limit in limits.items() if mine else ():
                 means = [row["values"][name]["mean_of_last"] for row in mine]
-                students = [row["values"][name]["student"] for row in mine]
-                again = [format_quantity(s["value"], name) for s in students if s]
+                again = [_again(name, row["values"][name]) for row in mine]
                 tests = [row["test_accuracy"] for row in mine if row["test_accuracy"] is not None]
                 cells = [
                     case,
@@ -190,12 +197,21 @@ def table(rows: list[dict[str, Any]]) -> str:
                     "none" if way == "unconstrained" else limit,
                     f"{statistics.mean(means):.0%} ({min(means):.0%} to {max(means):.0%})",
                     f"{statistics.mean(row['inside'] for row in mine):.0%}",
-                    ", ".join(again),
+                    ", ".join(text for text in again if text),
                     ", ".join(row["verdict"] for row in mine),
                     ", ".join(f"{value:.2%}" for value in tests),
                 ]
                 lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _again(name: str, values: dict[str, Any]) -> str:
+    """The student's value and its share of the teacher's, both read after the training."""
+    student, teacher = values["student"], values["beside_it"]
+    if student is None:
+        return ""
+    share = student["value"] / teacher["value"]
+    return f"{format_quantity(student['value'], name)} ({share:.0%})"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import hwn2n
 from hwn2n.budget.cost import Reading
 from hwn2n.budget.judgement import Verdict
 from hwn2n.budget.load import load_budget
-from hwn2n.budget.verdict import judge, judge_open, verdict_of
+from hwn2n.budget.verdict import judge, judge_open, judge_rows, verdict_of
 from hwn2n.errors import InputError, MeasurementError
 
 PARAMS = {"metric": "params", "max": 100}
@@ -150,7 +150,7 @@ def test_the_verdict_on_all_rows_is_the_gravest() -> None:
     cost = {"latency_p50": MEASURED, "params": Reading(47)}
 
     def of(*chosen: dict[str, Any], **known: Reading) -> Verdict:
-        return verdict_of(load_budget(budget(*chosen)).resolve({}), known)
+        return verdict_of(judge_rows(load_budget(budget(*chosen)).rows, known, {}))
 
     assert of(*rows[:1], rows[3], **cost) is Verdict.PASS
     assert of(*rows[:2], **cost) is Verdict.INCONCLUSIVE

@@ -10,7 +10,9 @@ from hwn2n.network.decision import NOTHING
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
+from hwn2n.search.evaluate import Beside
 from hwn2n.search.finish import choose
+from hwn2n.search.limits import Limits
 from hwn2n.search.settings import build_settings
 
 
@@ -52,7 +54,8 @@ def test_the_student_is_chosen_as_the_settings_say(tmp_path, choose_by, rows, wa
     evaluator = SimpleNamespace(
         settings=build_settings("fast", {"choose_by": choose_by}),
         constraints=budget(*rows).resolve({}),
-        measure=lambda architecture, decision, protocol: {},
+        limits=Limits(budget(*rows), {}),
+        measure=lambda architecture, decision, protocol: Beside({}, {}),
         full=None,
     )
     planner = SimpleNamespace(plan=lambda decision: None)

@@ -193,7 +193,7 @@ def test_accuracy_rows_do_not_steer_the_search(make: Make) -> None:
     row = bench(NARROW)
     assert (row.state, row.satisfied) == (State.TRAINED, True)
     assert [r.column for r in bench.evaluator.constraints.rows] == ["params"]
-    assert len(bench.bench.constraints.rows) == 2, "they judge the trained student"
+    assert len(bench.bench.limits.at_first.rows) == 2, "they judge the trained student"
 
 
 def test_a_training_that_diverges_is_illegal(make: Make) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hwn2n.budget.cost import Cost, How, Reading
 from hwn2n.budget.judgement import Judgement, Verdict
-from hwn2n.budget.matrix import Constraints
 from hwn2n.budget.rows import OpenRow, Row
 from hwn2n.budget.units import format_quantity
 from hwn2n.errors import MeasurementError
@@ -147,15 +148,26 @@ def unjudged(row: OpenRow, verdict: Verdict, reason: str) -> Judgement:
     )
 
 
-def verdict_of(constraints: Constraints, cost: Cost) -> Verdict:
-    """The verdict on all steering rows together: the worst of theirs.
+def judge_rows(rows: Iterable[OpenRow], cost: Cost, teacher: Cost) -> list[Judgement]:
+    """The verdict on each row, UNAVAILABLE with its reason where a value of either side is."""
+    judged = []
+    for row in rows:
+        if missing := [name for name in row.columns if name not in cost]:
+            judged.append(unjudged(row, Verdict.UNAVAILABLE, f"{missing[0]} is unavailable"))
+            continue
+        try:
+            judged.append(judge_open(row, cost, teacher))
+        except MeasurementError as error:
+            judged.append(unjudged(row, Verdict.UNAVAILABLE, str(error)))
+    return judged
+
+
+def verdict_of(judged: Iterable[Judgement]) -> Verdict:
+    """The verdict on all rows together that are no mere warnings: the worst of theirs.
 
     A row that is certainly violated decides, then one that misses a column, then one that nobody
     can tell. PASS where there are no rows.
     """
-    found = {
-        judge(row, cost).verdict if set(row.coefficients) <= set(cost) else Verdict.UNAVAILABLE
-        for row in constraints.rows
-    }
+    found = {row.verdict for row in judged if row.severity == "error"}
     order = (Verdict.VIOLATED, Verdict.UNAVAILABLE, Verdict.INCONCLUSIVE)
     return next((verdict for verdict in order if verdict in found), Verdict.PASS)

@@ -160,7 +160,7 @@ def _run(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) ->
     """Search, choose, train, prove. Each part goes on from what the folder already has of it."""
     clock = Clock(bench.ledger)
     try:
-        if not bench.constraints.rows:
+        if not bench.limits.at_first.rows:
             reporter.message("there is no budget: the search is unconstrained")
         for warning in bench.warnings:
             reporter.message(f"warning: {warning}")

@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from hwn2n.budget.cost import Cost, cost_to_json
-from hwn2n.budget.matrix import Constraints
-from hwn2n.budget.verdict import Verdict, judge, verdict_of
+from hwn2n.budget.judgement import Verdict
+from hwn2n.budget.verdict import verdict_of
 from hwn2n.distil.images import ImageSet
 from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError
 from hwn2n.run.candidate import State
@@ -18,7 +18,11 @@ from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.provenance import versions
 from hwn2n.search.assemble import Workbench
 from hwn2n.search.finish import FINAL_TRAINING, Choice, full_cost
+from hwn2n.search.limits import Limits
 from hwn2n.search.loop import SEARCH
+
+_ENDS = ("low", "high", "limit_low", "limit_high")
+"""Of the intervals of a row's value and of its limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +53,23 @@ class Result:
 def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolder) -> Result:
     """Measure and export the trained student, test it and its teacher; write `result.json`.
 
+    The teacher is measured again, right before the student, so that the two can be compared.
     This is the only place where the test split is read.
     """
     available = [c for c in bench.columns if c not in bench.target.unavailable(bench.columns)]
-    cost = full_cost(
-        student,
-        bench.data.image_shape,
-        target=bench.target,
-        columns=available,
-        school=bench.school,
-        protocol=bench.school.protocol("full", bench.constraints),
+    protocol = bench.school.protocol("full", bench.limits.at_first)
+    teacher, cost = (
+        full_cost(
+            model,
+            bench.data.image_shape,
+            target=bench.target,
+            columns=available,
+            school=bench.school,
+            protocol=protocol,
+        )
+        for model in (bench.teacher.model, student)
     )
-    verdict = verdict_of(bench.constraints, cost)
+    verdict = verdict_of(bench.limits.judge(cost, teacher))
     description = {
         "classes": list(bench.data.classes),
         "mean": list(bench.data.mean),
@@ -73,7 +82,7 @@ def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolde
         folder=str(folder.path),
         satisfied=verdict is Verdict.PASS,
         verdict=verdict.value,
-        teacher=_described(bench, bench.teacher.model, bench.teacher_cost, test),
+        teacher=_described(bench, bench.teacher.model, teacher, test),
         student={
             **_described(bench, student, cost, test),
             "decision": choice.decision.to_json(),
@@ -82,7 +91,7 @@ def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolde
             "search_accuracy": choice.candidate.accuracy,
             "export_difference": difference,
         },
-        rows=_rows(bench.constraints, cost),
+        rows=_rows(bench.limits, cost, teacher),
         candidates=_counts(bench),
         seconds=_seconds(bench),
         machine=bench.target.fingerprint(),
@@ -121,22 +130,21 @@ def judged(result: Result) -> Result:
     return result
 
 
-def _rows(constraints: Constraints, cost: Cost) -> list[dict[str, Any]]:
+def _rows(limits: Limits, cost: Cost, teacher: Cost) -> list[dict[str, Any]]:
     """The rows of `Constraints.describe` with their verdict and the interval of the value."""
-    rows = []
-    for row in (*constraints.rows, *constraints.warnings):
-        known = all(name in cost for name in row.coefficients)
-        judgement = judge(row, cost) if known else None
-        rows.append(
-            row.describe(cost)
-            | {
-                "verdict": (judgement.verdict if judgement else Verdict.UNAVAILABLE).value,
-                "interval": judgement.value_text if judgement else "unavailable",
-                "low": judgement.low if judgement else None,
-                "high": judgement.high if judgement else None,
-            }
-        )
-    return rows
+    judged = {row.id: row for row in limits.judge(cost, teacher)}
+    constraints = limits.given(teacher)
+    return [
+        row.describe(cost)
+        | {
+            "verdict": judged[row.id].verdict.value,
+            "interval": "unavailable"
+            if judged[row.id].value is None
+            else judged[row.id].value_text,
+            **{name: getattr(judged[row.id], name) for name in _ENDS},
+        }
+        for row in (*constraints.rows, *constraints.warnings)
+    ]
 
 
 def _described(bench: Workbench, model: nn.Module, cost: Cost, test: ImageSet) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
-_AS_JSON = frozenset({"actions", "decision", "cost", "terms", "seconds"})
+_AS_JSON = frozenset({"actions", "decision", "cost", "teacher", "terms", "seconds"})
 
 
 class State(Enum):
@@ -31,6 +31,9 @@ class State(Enum):
 class Candidate:
     """One row. `cost` is the JSON form of a cost; `seconds` maps phases to seconds.
 
+    `teacher` are the teacher's readings taken beside it, in the same form: limits that are shares
+    of them hold for this candidate. Empty where no limit is.
+
     `terms` are the reward's terms (`search.reward.RewardTerms`); `same_as` is the id of the
     candidate whose training a reused one shares.
     """
@@ -49,6 +52,7 @@ class Candidate:
     satisfied: bool
     reason: str | None = None
     same_as: int | None = None
+    teacher: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     id: int | None = None
 

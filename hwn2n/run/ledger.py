@@ -17,7 +17,7 @@ from typing import Any
 from hwn2n.errors import InputError
 from hwn2n.run.candidate import Candidate, State
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS candidates (
@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS candidates (
     satisfied INTEGER NOT NULL,
     reason TEXT,
     same_as INTEGER REFERENCES candidates (id),
+    teacher TEXT NOT NULL,
     seconds TEXT NOT NULL,
     UNIQUE (stage, iteration, rollout)
 );

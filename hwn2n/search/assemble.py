@@ -21,6 +21,7 @@ from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.evaluate import Evaluator, countable_columns
 from hwn2n.search.finish import full_cost
+from hwn2n.search.limits import Limits
 from hwn2n.search.projection import counted_cost
 from hwn2n.search.reach import check_reachable
 from hwn2n.search.school import School
@@ -42,7 +43,7 @@ class Workbench:
     target: Target
     columns: tuple[str, ...]
     teacher_cost: Cost
-    constraints: Constraints
+    limits: Limits
     school: School
     evaluator: Evaluator
     ledger: Ledger
@@ -62,8 +63,8 @@ def assemble(
 
     Raises `InputError` for what does not fit, `MeasurementError` for a column that the budget
     needs and the target cannot measure, `BudgetNotMetError` for a budget that no student meets.
-    Costs of the teacher are measured once and kept in the folder, so that relative limits stay
-    what they were when the run is resumed.
+    Costs of the teacher are measured and kept in the folder, so that what is counted stays what
+    it was when the run is resumed.
     """
     data = _in_the_teachers_units(teacher, data)
     _check_shape(teacher, budget, data)
@@ -84,7 +85,8 @@ def assemble(
     columns = tuple(dict.fromkeys([*budget.columns, *budget.warning_columns, *SHOWN_COLUMNS]))
     teacher_cost = _teacher_cost(teacher, data, target, columns, school, folder)
     _check_counts(budget, planner, teacher_cost)
-    constraints = budget.resolve(teacher_cost)
+    limits = Limits(budget, teacher_cost, settings.teacher_beside)
+    constraints = limits.at_first
     if rows := contradictions(constraints):
         raise BudgetNotMetError(str(contradiction_error(rows)))
     warning = check_reachable(planner, settings, constraints.only(countable_columns(target)))
@@ -93,7 +95,7 @@ def assemble(
         planner=planner,
         school=school,
         target=target,
-        constraints=constraints,
+        limits=limits,
         teacher_accuracy=teacher_cost["accuracy"].value,
         teacher_params=count(captured.architecture).params,
         settings=settings,
@@ -108,7 +110,7 @@ def assemble(
         target=target,
         columns=columns,
         teacher_cost=teacher_cost,
-        constraints=constraints,
+        limits=limits,
         school=school,
         evaluator=evaluator,
         ledger=ledger,

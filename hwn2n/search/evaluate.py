@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from hwn2n.budget.columns import COLUMNS
+from torch import nn
+
 from hwn2n.budget.cost import Cost, Reading, cost_from_json, cost_to_json
 from hwn2n.budget.matrix import Constraints
 from hwn2n.distil.feed import DivergedError
@@ -25,6 +26,7 @@ from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
+from hwn2n.search.limits import Limits
 from hwn2n.search.projection import counted_cost, project
 from hwn2n.search.reward import RewardTerms, accuracy_matters, compression, score
 from hwn2n.search.school import School
@@ -39,6 +41,14 @@ class Place:
     stage: str
     iteration: int
     rollout: int
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Measured columns of a student, and those of the teacher that were read beside it."""
+
+    cost: Cost
+    teacher: Cost
 
 
 def countable_columns(target: Target) -> tuple[str, ...]:
@@ -58,7 +68,7 @@ class Evaluator:
         planner: Planner,
         school: School,
         target: Target,
-        constraints: Constraints,
+        limits: Limits,
         teacher_accuracy: float,
         teacher_params: int,
         settings: Settings,
@@ -71,15 +81,14 @@ class Evaluator:
         self.teacher_params = teacher_params
         self.settings = settings
         self.ledger = ledger
-        known = [name for name, column in COLUMNS.items() if not column.learned]
-        # Rows over accuracies are for the trained student: brief training says little about them.
-        self.constraints = constraints.only(known)
+        self.limits = limits.learned_left_out()
+        self.constraints = self.limits.at_first
         self.counted = countable_columns(target)
-        self.countable = constraints.only(self.counted)
+        self.countable = self.constraints.only(self.counted)
         self.measured = tuple(n for n in self.constraints.columns if n not in self.counted)
         # Brief readings steer; what is claimed of the winner is measured in full, alone.
-        self.quick = school.protocol("quick", constraints)
-        self.full = school.protocol("full", constraints)
+        self.quick = school.protocol("quick", self.constraints)
+        self.full = school.protocol("full", self.constraints)
 
     def evaluate(
         self, decision: Decision, *, place: Place, actions: Sequence[int], epsilon: float
@@ -108,28 +117,44 @@ class Evaluator:
                 satisfied=work.terms.satisfied,
                 reason=work.reason,
                 same_as=work.same_as,
+                teacher=cost_to_json(work.teacher),
                 seconds=work.seconds,
             )
         )
 
     def measure(
         self, architecture: Architecture, decision: Decision, protocol: MeasurementProtocol
-    ) -> Cost:
+    ) -> Beside:
         """The measured columns that the budget needs, of an untrained student on real images.
 
         Its weights are those that its training would begin with: power depends on them a little.
         Raises `MeasurementError` where one is missing: it is unavailable then, and never 0.
         """
         if not self.measured:
-            return {}
+            return Beside({}, {})
+        shape = architecture.input_shape
+        teacher = self._readings(
+            self.school.teacher, shape, self.limits.drifting, protocol, "the teacher"
+        )
         student = self.school.student(architecture, decision, seed=0)
-        cost = self.target.measure(student, architecture.input_shape, self.measured, protocol)
-        if missing := [name for name in self.measured if name not in cost]:
+        who = f"one of {architecture.key()}"
+        return Beside(self._readings(student, shape, self.measured, protocol, who), teacher)
+
+    def _readings(
+        self,
+        model: nn.Module,
+        shape: tuple[int, int, int],
+        columns: Sequence[str],
+        protocol: MeasurementProtocol,
+        who: str,
+    ) -> Cost:
+        cost = self.target.measure(model, shape, columns, protocol) if columns else {}
+        if missing := [name for name in columns if name not in cost]:
             raise MeasurementError(
-                f"target {self.target.name} must measure {', '.join(self.measured)} of every "
-                f"candidate, but gave no {missing[0]} for one of {architecture.key()}"
+                f"target {self.target.name} must measure {', '.join(columns)} of every "
+                f"candidate, but gave no {missing[0]} for {who}"
             )
-        return {name: cost[name] for name in self.measured}
+        return {name: cost[name] for name in columns}
 
     def key(self, architecture: Architecture) -> str:
         """Equal for candidates that would be trained alike: the network, and what it inherits."""
@@ -150,6 +175,7 @@ class _Work:
         self.state = State.ILLEGAL
         self.key: str | None = None
         self.cost: dict[str, Reading] = {}
+        self.teacher: Cost = {}
         self.reason: str | None = None
         self.same_as: int | None = None
         self.seconds: dict[str, float] = {}
@@ -177,10 +203,14 @@ class _Work:
             if before is not None:
                 earlier = cost_from_json(before.cost)
                 self.cost |= {name: earlier[name] for name in e.measured}
+                self.teacher = cost_from_json(before.teacher)
             elif accuracy_matters(shrunk, e.countable.satisfied(self.cost), self.epsilon):
-                self.cost |= e.measure(architecture, self.decision, e.quick)
-        complete = not e.constraints.missing(self.cost)
-        satisfied = complete and e.constraints.satisfied(self.cost)
+                beside = e.measure(architecture, self.decision, e.quick)
+                self.cost |= beside.cost
+                self.teacher = beside.teacher
+        constraints = self._constraints()
+        complete = not constraints.missing(self.cost)
+        satisfied = complete and constraints.satisfied(self.cost)
         if not complete or not accuracy_matters(shrunk, satisfied, self.epsilon):
             self.state = State.SKIPPED
             self.reason = self._why_skipped(shrunk)
@@ -210,7 +240,8 @@ class _Work:
         e = self.evaluator
         if shrunk < 0:
             return "it has more parameters than the teacher"
-        rows = e.constraints if not e.constraints.missing(self.cost) else e.countable
+        limits = self._constraints()
+        rows = limits if not limits.missing(self.cost) else e.countable
         return f"outside the budget: {rows.binding(self.cost).source}"
 
     def _terms(
@@ -235,10 +266,13 @@ class _Work:
 
     def _violation(self) -> float | None:
         """How far the worst row that can be answered is outside, as a share of its limit."""
-        known = self.evaluator.constraints.only(self.cost)
+        known = self._constraints().only(self.cost)
         if not known.rows or known.satisfied(self.cost):
             return None
         return max(0.0, float(known.residuals(self.cost).max()))
+
+    def _constraints(self) -> Constraints:
+        return self.evaluator.limits.given(self.teacher)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:

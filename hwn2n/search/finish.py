@@ -10,9 +10,9 @@ from torch import nn
 
 from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Cost, Reading, cost_from_json
-from hwn2n.budget.matrix import Constraints
+from hwn2n.budget.judgement import Verdict
 from hwn2n.budget.rows import Row
-from hwn2n.budget.verdict import Verdict, verdict_of
+from hwn2n.budget.verdict import verdict_of
 from hwn2n.distil.state import EpochReport, TrainState
 from hwn2n.errors import BudgetNotMetError
 from hwn2n.hardware.measurement import MeasurementProtocol
@@ -32,7 +32,8 @@ from hwn2n.run.folder import (
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import Reporter
 from hwn2n.run.stop import Stop
-from hwn2n.search.evaluate import Evaluator
+from hwn2n.search.evaluate import Beside, Evaluator
+from hwn2n.search.limits import Limits
 from hwn2n.search.school import School
 from hwn2n.search.seeds import derive_seed
 
@@ -57,12 +58,13 @@ def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFo
 
     A reading during the search is short; the best of many short readings is too good. So the
     winner is measured once more, in full and alone, and gives way to the next one unless it is
-    surely inside; if none is, the first of which the readings say so, though not surely, is taken.
+    surely inside, beside the teacher where a limit is a share of what that measures. If none is,
+    the first of which the readings say so, though not surely, is taken.
     The choice is kept in the folder: after a resume another measurement must not choose another.
     Raises `BudgetNotMetError` if no candidate is inside the budget.
     """
     kept = read_json(folder.choice)["candidate"] if folder.choice.exists() else None
-    again: dict[int | None, Cost] = {}
+    again: dict[int | None, Beside] = {}
     unsure: Choice | None = None
     candidates = ledger.best()
     if evaluator.settings.choose_by == "accuracy" and evaluator.constraints.rows:
@@ -75,17 +77,17 @@ def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFo
         choice = Choice(candidate, decision, architecture)
         if kept is not None:
             return choice
-        measured = evaluator.measure(architecture, decision, evaluator.full)
-        cost = {**cost_from_json(candidate.cost), **measured}
-        if not evaluator.constraints.satisfied(cost):
-            again[candidate.id] = cost
-        elif verdict_of(evaluator.constraints, cost) is Verdict.PASS:
+        found = evaluator.measure(architecture, decision, evaluator.full)
+        cost = {**cost_from_json(candidate.cost), **found.cost}
+        if not evaluator.limits.given(found.teacher).satisfied(cost):
+            again[candidate.id] = Beside(cost, found.teacher)
+        elif verdict_of(evaluator.limits.judge(cost, found.teacher)) is Verdict.PASS:
             return _kept(choice, folder)
         else:
             unsure = unsure or choice
     if unsure is not None:
         return _kept(unsure, folder)
-    raise _none_found(ledger.candidates(), evaluator.constraints, again)
+    raise _none_found(ledger.candidates(), evaluator.limits, again)
 
 
 def _kept(choice: Choice, folder: RunFolder) -> Choice:
@@ -94,7 +96,7 @@ def _kept(choice: Choice, folder: RunFolder) -> Choice:
 
 
 def _none_found(
-    candidates: Sequence[Candidate], constraints: Constraints, again: Mapping[int | None, Cost]
+    candidates: Sequence[Candidate], limits: Limits, again: Mapping[int | None, Beside]
 ) -> BudgetNotMetError:
     """Names the row that binds, and the candidate that is least outside by its worst row.
 
@@ -102,8 +104,11 @@ def _none_found(
     """
     outside: list[tuple[float, Candidate, Row, Cost]] = []
     for candidate in candidates:
-        cost = again.get(candidate.id) or cost_from_json(candidate.cost)
-        known = constraints.only(cost)
+        found = again.get(candidate.id)
+        if found is None:
+            found = Beside(cost_from_json(candidate.cost), cost_from_json(candidate.teacher))
+        cost = found.cost
+        known = limits.given(found.teacher).only(cost)
         if known.rows and not known.satisfied(cost):
             worst = float(known.residuals(cost).max())
             outside.append((worst, candidate, known.binding(cost), cost))

@@ -90,6 +90,11 @@ class Settings(_Frozen):
         description="what a candidate at the very edge of the budget, outside, keeps (reward.py); "
         "0 is the paper",
     )
+    teacher_beside: bool = Field(
+        True,
+        description="measure the teacher again beside each candidate where a limit is a share of "
+        "what it measures (limits.py)",
+    )
     formula: Formula = "paper"
     choose_by: Literal["reward", "accuracy"] = Field(
         "reward",

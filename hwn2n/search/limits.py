@@ -1,0 +1,68 @@
+"""The budget in numbers, where some limits are shares of what the teacher measures.
+
+A machine's speed drifts within minutes by more than networks differ. So where a limit is a share
+of a measured value of the teacher, the teacher is measured again right beside each candidate, and
+that candidate is judged by that reading. Counted values and absolute limits need none of this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from hwn2n.budget.columns import COLUMNS, in_order
+from hwn2n.budget.cost import Cost
+from hwn2n.budget.judgement import Judgement
+from hwn2n.budget.matrix import Budget, Constraints
+from hwn2n.budget.verdict import judge_rows
+
+_STEADY = ("peak_memory",)
+"""Measured, and yet the same in an hour."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of one budget for the students of one teacher.
+
+    `teacher_cost`: measured once, at the beginning of the run. `beside`: whether measured values
+    that limits depend on are read again beside each candidate (`Settings.teacher_beside`).
+    """
+
+    budget: Budget
+    teacher_cost: Cost
+    beside: bool = True
+
+    @cached_property
+    def at_first(self) -> Constraints:
+        """The rows in numbers as of the beginning of the run."""
+        return self.budget.resolve(self.teacher_cost)
+
+    @cached_property
+    def drifting(self) -> tuple[str, ...]:
+        """The columns to measure again of the teacher, beside each candidate."""
+        if not self.beside:
+            return ()
+        steering = [row for row in self.budget.rows if row.severity == "error"]
+        relative = in_order(name for row in steering for name in row.relative_columns)
+        return tuple(n for n in relative if COLUMNS[n].known == "measured" and n not in _STEADY)
+
+    def given(self, teacher: Cost) -> Constraints:
+        """The rows in numbers where `teacher` are the readings taken beside a candidate."""
+        return self.budget.resolve({**self.teacher_cost, **teacher}) if teacher else self.at_first
+
+    def judge(self, cost: Cost, teacher: Cost) -> list[Judgement]:
+        """The verdicts on all rows for a candidate of `cost`, and of the teacher beside it.
+
+        The intervals of both sides count: a limit that is a share of a measured value is as
+        uncertain as that value.
+        """
+        return judge_rows(self.budget.rows, cost, {**self.teacher_cost, **teacher})
+
+    def learned_left_out(self) -> Limits:
+        """Without the rows over accuracies: brief training says little about them."""
+        kept = [
+            row
+            for row in self.budget.rows
+            if not any(COLUMNS[name].learned for name in row.columns)
+        ]
+        return replace(self, budget=replace(self.budget, rows=tuple(kept)))
