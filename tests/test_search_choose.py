@@ -6,11 +6,11 @@ import pytest
 from small import budget
 
 from hwn2n.budget.cost import Reading, cost_to_json
+from hwn2n.hardware.measurement import Beside
 from hwn2n.network.decision import NOTHING
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
-from hwn2n.search.evaluate import Beside
 from hwn2n.search.finish import choose
 from hwn2n.search.limits import Limits
 from hwn2n.search.settings import build_settings

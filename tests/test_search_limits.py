@@ -14,7 +14,7 @@ from torch import nn
 
 from hwn2n.budget.cost import Cost, Reading, cost_from_json
 from hwn2n.budget.judgement import Verdict
-from hwn2n.hardware.measurement import FULL, MeasurementProtocol
+from hwn2n.hardware.measurement import FULL, Beside, MeasurementProtocol
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import State
 from hwn2n.run.folder import RunFolder, read_json
@@ -141,15 +141,32 @@ def test_the_limit_is_as_uncertain_as_the_teacher() -> None:
 
     def verdict(low: float, high: float) -> Verdict:
         value = Reading((low + high) / 2, "measured", low, high)
-        [judged] = limits.judge({"latency_p50": value}, teacher)
+        [judged] = limits.judge({"latency_p50": value}, Beside({}, teacher))
         assert (judged.limit_low, judged.limit_high) == (pytest.approx(8.1), pytest.approx(9.9))
         return judged.verdict
 
     assert verdict(7.0, 8.0) is Verdict.PASS
     assert verdict(8.0, 8.5) is Verdict.INCONCLUSIVE
     assert verdict(10.0, 11.0) is Verdict.VIOLATED
-    [judged] = limits.judge({}, teacher)
+    [judged] = limits.judge({}, Beside({}, teacher))
     assert judged.verdict is Verdict.UNAVAILABLE
+
+
+def test_what_was_read_in_turns_is_as_uncertain_as_its_ratio() -> None:
+    limits = Limits(small.budget(RELATIVE), {"latency_p50": Reading(7.0, "measured")})
+    cost = {"latency_p50": Reading(8.0, "measured", 5.0, 12.0)}
+    teacher = {"latency_p50": Reading(10.0, "measured", 6.0, 15.0)}
+
+    def judged(low: float, high: float) -> tuple[Verdict, float | None, float | None]:
+        [row] = limits.judge(cost, Beside(cost, teacher, {"latency_p50": (low, high)}))
+        assert (row.limit, row.limit_low, row.value) == (9.0, None, 8.0)
+        return row.verdict, row.low, row.high
+
+    assert judged(0.78, 0.82) == (Verdict.PASS, pytest.approx(7.8), pytest.approx(8.2))
+    assert judged(0.78, 0.91)[0] is Verdict.INCONCLUSIVE
+    absolute = Limits(small.budget("{metric: latency, stat: p50, max: 9s}"), {})
+    [row] = absolute.judge(cost, Beside(cost, teacher, {"latency_p50": (0.78, 0.82)}))
+    assert (row.verdict, row.low, row.high) == (Verdict.INCONCLUSIVE, 5.0, 12.0)
 
 
 def test_the_winner_is_measured_beside_the_teacher(make: Make) -> None:

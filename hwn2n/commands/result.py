@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -12,12 +12,13 @@ from hwn2n.budget.judgement import Verdict
 from hwn2n.budget.verdict import verdict_of
 from hwn2n.distil.images import ImageSet
 from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError
+from hwn2n.hardware.measurement import Beside
 from hwn2n.run.candidate import State
 from hwn2n.run.export import export_student
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.provenance import versions
 from hwn2n.search.assemble import Workbench
-from hwn2n.search.finish import FINAL_TRAINING, Choice, full_cost
+from hwn2n.search.finish import FINAL_TRAINING, Choice, learned_cost
 from hwn2n.search.limits import Limits
 from hwn2n.search.loop import SEARCH
 
@@ -53,23 +54,22 @@ class Result:
 def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolder) -> Result:
     """Measure and export the trained student, test it and its teacher; write `result.json`.
 
-    The teacher is measured again, right before the student, so that the two can be compared.
+    The teacher is measured again beside the student, so that the two can be compared.
     This is the only place where the test split is read.
     """
     available = [c for c in bench.columns if c not in bench.target.unavailable(bench.columns)]
-    protocol = bench.school.protocol("full", bench.limits.at_first)
-    teacher, cost = (
-        full_cost(
-            model,
-            bench.data.image_shape,
-            target=bench.target,
-            columns=available,
-            school=bench.school,
-            protocol=protocol,
-        )
-        for model in (bench.teacher.model, student)
+    found = bench.target.measure_beside(
+        student,
+        bench.teacher.model,
+        bench.data.image_shape,
+        available,
+        available,
+        bench.school.protocol("full", bench.limits.at_first),
     )
-    verdict = verdict_of(bench.limits.judge(cost, teacher))
+    cost = {**found.cost, **learned_cost(student, available, bench.school)}
+    whole = {**found.teacher, **learned_cost(bench.teacher.model, available, bench.school)}
+    found = replace(found, cost=cost, teacher=whole)
+    verdict = verdict_of(bench.limits.judge(cost, found))
     description = {
         "classes": list(bench.data.classes),
         "mean": list(bench.data.mean),
@@ -82,7 +82,7 @@ def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolde
         folder=str(folder.path),
         satisfied=verdict is Verdict.PASS,
         verdict=verdict.value,
-        teacher=_described(bench, bench.teacher.model, teacher, test),
+        teacher=_described(bench, bench.teacher.model, whole, test),
         student={
             **_described(bench, student, cost, test),
             "decision": choice.decision.to_json(),
@@ -91,7 +91,7 @@ def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolde
             "search_accuracy": choice.candidate.accuracy,
             "export_difference": difference,
         },
-        rows=_rows(bench.limits, cost, teacher),
+        rows=_rows(bench.limits, found),
         candidates=_counts(bench),
         seconds=_seconds(bench),
         machine=bench.target.fingerprint(),
@@ -130,12 +130,12 @@ def judged(result: Result) -> Result:
     return result
 
 
-def _rows(limits: Limits, cost: Cost, teacher: Cost) -> list[dict[str, Any]]:
+def _rows(limits: Limits, found: Beside) -> list[dict[str, Any]]:
     """The rows of `Constraints.describe` with their verdict and the interval of the value."""
-    judged = {row.id: row for row in limits.judge(cost, teacher)}
-    constraints = limits.given(teacher)
+    judged = {row.id: row for row in limits.judge(found.cost, found)}
+    constraints = limits.given(found.teacher)
     return [
-        row.describe(cost)
+        row.describe(found.cost)
         | {
             "verdict": judged[row.id].verdict.value,
             "interval": "unavailable"

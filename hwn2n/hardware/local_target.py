@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hwn2n.budget.columns import COLUMNS, in_order
 from hwn2n.budget.cost import Cost, How, Reading
 from hwn2n.budget.target_schema import TargetModel, settings_of
-from hwn2n.errors import InputError, MeasurementError, one_line
+from hwn2n.errors import MeasurementError
 from hwn2n.hardware.conditions import board_model, conditions
 from hwn2n.hardware.counts import count
 from hwn2n.hardware.fingerprint import RUNTIME_PACKAGES, fingerprint, installed
@@ -21,15 +21,17 @@ from hwn2n.hardware.matching import device_missing, why_not_this_machine
 from hwn2n.hardware.measurement import (
     DURATIONS,
     FULL,
+    Beside,
     Duration,
     Effort,
     Measurement,
     MeasurementProtocol,
 )
 from hwn2n.hardware.memory import peak_memory
+from hwn2n.hardware.placing import check_shape, host_batch, placed
 from hwn2n.hardware.power import IdleReading, Missing, PowerSource, find_source
 from hwn2n.hardware.runtimes import RUNTIMES, Executable
-from hwn2n.hardware.session import POWER, Session
+from hwn2n.hardware.session import POWER, Session, clock_in_turns
 from hwn2n.hardware.target import Target
 from hwn2n.hardware.throttle import ThrottleMonitor
 
@@ -138,8 +140,7 @@ class LocalTarget(Target):
         of the bytes. Clocks run before the power windows: those heat the device.
         """
         check_shape(input_shape)
-        missing = self.unavailable(columns := in_order(columns))
-        wanted = [n for n in columns if n not in missing and not COLUMNS[n].learned]
+        wanted = self._wanted(columns)
         if not wanted:
             return Measurement({})
         # How often a network runs depends on the clock, and must not shift the caller's random
@@ -153,6 +154,10 @@ class LocalTarget(Target):
             if not running:
                 return Measurement(cost)
             return self._run(subject, images, running, protocol, cost)
+
+    def _wanted(self, columns: Iterable[str]) -> list[str]:
+        missing = self.unavailable(columns := in_order(columns))
+        return [n for n in columns if n not in missing and not COLUMNS[n].learned]
 
     def _counted(self, subject: nn.Module, images: Tensor, wanted: list[str]) -> dict[str, Reading]:
         """The readings among `wanted` that need no clock."""
@@ -181,26 +186,75 @@ class LocalTarget(Target):
         with quiet(self.settings.threads, pin=self.device.type == "cpu"):
             executable = self.prepare(subject, images)
             try:
-                session = Session(
-                    executable,
-                    columns,
-                    protocol=protocol,
-                    duration=self.durations[protocol.effort],
-                )
+                session = self._session(executable, columns, protocol)
                 session.clock(ThrottleMonitor(self.device))
-                source = self.power_source() if session.powered else None
-                if isinstance(source, PowerSource):
-                    idle = session.meter(source, self._idle.get(protocol.effort))
-                    self._idle[protocol.effort] = idle
+                self._meter(session)
             finally:
                 executable.close()
         cost |= session.cost
         return Measurement(
-            {name: cost[name] for name in COLUMNS if name in cost},
+            _in_order(cost),
             session.samples,
             {"before": before, "after": conditions(self.device)},
             tuple(session.notes),
         )
+
+    def _session(
+        self, executable: Executable, columns: list[str], protocol: MeasurementProtocol
+    ) -> Session:
+        duration = self.durations[protocol.effort]
+        return Session(executable, columns, protocol=protocol, duration=duration)
+
+    def _meter(self, session: Session) -> None:
+        """Power, where a column asks for it; idle power is read once for each effort."""
+        source = self.power_source() if session.powered else None
+        if isinstance(source, PowerSource):
+            effort = session.protocol.effort
+            self._idle[effort] = session.meter(source, self._idle.get(effort))
+
+    def measure_beside(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        input_shape: tuple[int, ...],
+        columns: Iterable[str],
+        teacher_columns: Iterable[str],
+        protocol: MeasurementProtocol = FULL,
+    ) -> Beside:
+        """Both networks (see `Target.measure_beside`), on the clock in turns."""
+        check_shape(input_shape)
+        whole, part = self._wanted(teacher_columns), self._wanted(columns)
+        devices = [self.device] if self._where().type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            images = self._images(input_shape, self.batch, protocol.images)
+            models = self._placed(teacher), self._placed(student)
+            known = [
+                self._counted(model, images, wanted)
+                for model, wanted in zip(models, (whole, part), strict=True)
+            ]
+            running = [
+                [name for name in wanted if name not in cost]
+                for wanted, cost in zip((whole, part), known, strict=True)
+            ]
+            if not all(running):
+                return super().measure_beside(student, teacher, input_shape, part, whole, protocol)
+            with quiet(self.settings.threads, pin=self.device.type == "cpu"), ExitStack() as stack:
+                sessions = []
+                for model, names in zip(models, running, strict=True):
+                    executable = self.prepare(model, images)
+                    stack.callback(executable.close)
+                    sessions.append(self._session(executable, names, protocol))
+                throttling, shares = ThrottleMonitor(self.device), {}
+                if all(session.timed for session in sessions):
+                    shares = clock_in_turns(sessions[0], sessions[1], throttling)
+                else:
+                    for session in sessions:
+                        session.clock(throttling)
+                for session in sessions:
+                    self._meter(session)
+            for cost, session in zip(known, sessions, strict=True):
+                cost |= session.cost
+        return Beside(_in_order(known[1]), _in_order(known[0]), shares)
 
     def executable(
         self, model: nn.Module, input_shape: tuple[int, ...], images: Tensor | None = None
@@ -222,30 +276,14 @@ class LocalTarget(Target):
         return torch.device("cpu") if device_missing(self.device) else self.device
 
     def _placed(self, model: nn.Module) -> nn.Module:
-        """A copy of `model` in eval mode on the device in the precision; on the CPU if there is
-        no device."""
-        try:
-            placed = copy.deepcopy(model).to(device=self._where(), dtype=self._dtype)
-        except Exception as error:
-            raise MeasurementError(
-                f"the model must be copyable to {self.name} to be measured; found "
-                f"{type(error).__name__}: {one_line(error)}"
-            ) from error
-        for module in placed.modules():
-            module.training = False  # networks of torch.export refuse .eval()
-        return placed
+        return placed(model, self._where(), self._dtype, self.name)
 
     def _images(self, input_shape: tuple[int, ...], batch: int, given: Tensor | None) -> Tensor:
-        """(batch, C, H, W) on the host: real images over again, or noise in 0..1, never zeros."""
-        if given is None:
-            generator = torch.Generator().manual_seed(0)
-            given = torch.rand((batch, *input_shape), generator=generator)
-        if tuple(given.shape[1:]) != tuple(input_shape):
-            raise InputError(
-                f"images must have the shape {tuple(input_shape)}; found {tuple(given.shape[1:])}"
-            )
-        repeated = given.repeat(-(-batch // len(given)), 1, 1, 1)[:batch]
-        return repeated.cpu().to(self._dtype).contiguous()
+        return host_batch(input_shape, batch, given, self._dtype)
+
+
+def _in_order(cost: Cost) -> dict[str, Reading]:
+    return {name: cost[name] for name in COLUMNS if name in cost}
 
 
 def described(settings: TargetModel) -> str:
@@ -256,11 +294,3 @@ def described(settings: TargetModel) -> str:
     parts += [f"batch={settings.batch}"] if (settings.batch or 1) != 1 else []
     parts += [f"threads={settings.threads}"] if settings.threads is not None else []
     return " ".join(parts)
-
-
-def check_shape(input_shape: tuple[int, ...]) -> None:
-    """Raise InputError unless `input_shape` is (C, H, W)."""
-    if len(input_shape) != 3 or min(input_shape) < 1:
-        raise InputError(
-            f"an input shape must be (channels, height, width); found {tuple(input_shape)}"
-        )

@@ -72,3 +72,17 @@ class Measurement:
     samples: dict[str, Any] = field(default_factory=dict)
     conditions: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A student and its teacher, measured side by side.
+
+    `shares` are intervals of the student's value as a share of the teacher's, by column, at the
+    protocol's confidence, where the two were read in turns. They are narrower than the two
+    intervals together, for a machine that drifts is as slow for one as for the other.
+    """
+
+    cost: Cost
+    teacher: Cost
+    shares: Mapping[str, tuple[float, float]] = field(default_factory=dict)

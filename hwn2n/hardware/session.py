@@ -8,7 +8,12 @@ from typing import Any
 from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Reading
 from hwn2n.errors import MeasurementError
-from hwn2n.hardware.latency import LatencySample, measure_latency, samples_needed
+from hwn2n.hardware.latency import (
+    LatencySample,
+    measure_in_turns,
+    measure_latency,
+    samples_needed,
+)
 from hwn2n.hardware.measurement import Duration, MeasurementProtocol
 from hwn2n.hardware.power import IdleReading, PowerSample, PowerSource, measure_power
 from hwn2n.hardware.runtimes import Executable
@@ -47,18 +52,27 @@ class Session:
         """
         if not self.timed:
             return
+        sample = measure_latency(
+            self.executable.sample,
+            seconds=self.duration.clock,
+            warmup_seconds=self.duration.warmup,
+            min_samples=self.samples_wanted,
+            throttled=throttling.reasons,
+        )
+        self.book(sample, throttling)
+
+    @property
+    def samples_wanted(self) -> int:
+        """How many samples the rarest percentile among the columns needs."""
         needed = [
             samples_needed(q, confidence=self.protocol.confidence_of(name))
             for name in self.timed
             if (q := _quantile(name)) is not None
         ]
-        sample = measure_latency(
-            self.executable.sample,
-            seconds=self.duration.clock,
-            warmup_seconds=self.duration.warmup,
-            min_samples=max([samples_needed(50), *needed]),
-            throttled=throttling.reasons,
-        )
+        return max([samples_needed(50), *needed])
+
+    def book(self, sample: LatencySample, throttling: ThrottleMonitor) -> None:
+        """The readings of the timed columns from `sample`, which `throttling` watched over."""
         self.cost |= {name: self._clocked(sample, name) for name in self.timed}
         self.samples["latency"] = sample.to_json()
         self.notes += [*sample.notes, *throttling.blind]
@@ -102,6 +116,35 @@ class Session:
     def _metered(self, sample: PowerSample, name: str) -> Reading:
         low, high = sample.interval(name, self.protocol.confidence_of(name))
         return Reading(sample.value(name), "measured", low=low, high=high)
+
+
+def clock_in_turns(
+    teacher: Session, student: Session, throttling: ThrottleMonitor
+) -> dict[str, tuple[float, float]]:
+    """Clock both sessions in turns; returns, by column, the interval of the student's share.
+
+    Only medians and throughput have one: the other percentiles need more samples than a turn has.
+    """
+    found = measure_in_turns(
+        teacher.executable.sample,
+        student.executable.sample,
+        seconds=student.duration.clock,
+        warmup_seconds=student.duration.warmup,
+        min_samples=max(teacher.samples_wanted, student.samples_wanted),
+        throttled=throttling.reasons,
+    )
+    teacher.book(found.a, throttling)
+    student.book(found.b, throttling)
+    shares: dict[str, tuple[float, float]] = {}
+    for name in set(teacher.timed) & set(student.timed):
+        confidence = student.protocol.confidence_of(name)
+        if name == "throughput":
+            low, high = found.mean_share(confidence)
+            batches = student.executable.batch / teacher.executable.batch
+            shares[name] = (batches / high, batches / low)
+        elif _quantile(name) == 50:
+            shares[name] = found.median_share(confidence, device=COLUMNS[name].scope == "device")
+    return shares
 
 
 def _quantile(name: str) -> float | None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from hwn2n.budget.cost import Cost
 from hwn2n.budget.target_schema import Precision
-from hwn2n.hardware.measurement import FULL, Measurement, MeasurementProtocol
+from hwn2n.hardware.measurement import FULL, Beside, Measurement, MeasurementProtocol
 
 
 class Target(ABC):
@@ -53,6 +53,23 @@ class Target(ABC):
         Learned and unavailable columns are absent from the result. The model is left untouched.
         Raises MeasurementError where the model cannot be counted or run.
         """
+
+    def measure_beside(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        input_shape: tuple[int, ...],
+        columns: Iterable[str],
+        teacher_columns: Iterable[str],
+        protocol: MeasurementProtocol = FULL,
+    ) -> Beside:
+        """The readings of `columns` of a student and of `teacher_columns` of its teacher.
+
+        One after the other, unless the target can do better.
+        """
+        asked = list(teacher_columns)
+        whole = self.measure(teacher, input_shape, asked, protocol) if asked else {}
+        return Beside(self.measure(student, input_shape, columns, protocol), whole)
 
     def examine(
         self,

@@ -11,15 +11,13 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-
-from torch import nn
+from dataclasses import asdict, dataclass, replace
 
 from hwn2n.budget.cost import Cost, Reading, cost_from_json, cost_to_json
 from hwn2n.budget.matrix import Constraints
 from hwn2n.distil.feed import DivergedError
 from hwn2n.errors import MeasurementError
-from hwn2n.hardware.measurement import MeasurementProtocol
+from hwn2n.hardware.measurement import Beside, MeasurementProtocol
 from hwn2n.hardware.target import Target
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
 from hwn2n.network.decision import Decision
@@ -41,14 +39,6 @@ class Place:
     stage: str
     iteration: int
     rollout: int
-
-
-@dataclass(frozen=True)
-class Beside:
-    """Measured columns of a student, and those of the teacher that were read beside it."""
-
-    cost: Cost
-    teacher: Cost
 
 
 def countable_columns(target: Target) -> tuple[str, ...]:
@@ -132,23 +122,20 @@ class Evaluator:
         """
         if not self.measured:
             return Beside({}, {})
-        shape = architecture.input_shape
-        teacher = self._readings(
-            self.school.teacher, shape, self.limits.drifting, protocol, "the teacher"
-        )
         student = self.school.student(architecture, decision, seed=0)
-        who = f"one of {architecture.key()}"
-        return Beside(self._readings(student, shape, self.measured, protocol, who), teacher)
+        found = self.target.measure_beside(
+            student,
+            self.school.teacher,
+            architecture.input_shape,
+            self.measured,
+            self.limits.drifting,
+            protocol,
+        )
+        whole = self._complete(found.teacher, self.limits.drifting, "the teacher")
+        cost = self._complete(found.cost, self.measured, f"one of {architecture.key()}")
+        return replace(found, cost=cost, teacher=whole)
 
-    def _readings(
-        self,
-        model: nn.Module,
-        shape: tuple[int, int, int],
-        columns: Sequence[str],
-        protocol: MeasurementProtocol,
-        who: str,
-    ) -> Cost:
-        cost = self.target.measure(model, shape, columns, protocol) if columns else {}
+    def _complete(self, cost: Cost, columns: Sequence[str], who: str) -> Cost:
         if missing := [name for name in columns if name not in cost]:
             raise MeasurementError(
                 f"target {self.target.name} must measure {', '.join(columns)} of every "

@@ -15,7 +15,7 @@ from hwn2n.budget.rows import Row
 from hwn2n.budget.verdict import verdict_of
 from hwn2n.distil.state import EpochReport, TrainState
 from hwn2n.errors import BudgetNotMetError
-from hwn2n.hardware.measurement import MeasurementProtocol
+from hwn2n.hardware.measurement import Beside, MeasurementProtocol
 from hwn2n.hardware.target import Target
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.decision import Decision
@@ -32,7 +32,7 @@ from hwn2n.run.folder import (
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import Reporter
 from hwn2n.run.stop import Stop
-from hwn2n.search.evaluate import Beside, Evaluator
+from hwn2n.search.evaluate import Evaluator
 from hwn2n.search.limits import Limits
 from hwn2n.search.school import School
 from hwn2n.search.seeds import derive_seed
@@ -81,7 +81,7 @@ def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFo
         cost = {**cost_from_json(candidate.cost), **found.cost}
         if not evaluator.limits.given(found.teacher).satisfied(cost):
             again[candidate.id] = Beside(cost, found.teacher)
-        elif verdict_of(evaluator.limits.judge(cost, found.teacher)) is Verdict.PASS:
+        elif verdict_of(evaluator.limits.judge(cost, found)) is Verdict.PASS:
             return _kept(choice, folder)
         else:
             unsure = unsure or choice
@@ -171,11 +171,16 @@ def full_cost(
     `model` is measured as it is, trained; accuracies are those of the validation split.
     """
     wanted = list(columns)
-    cost = dict(target.measure(model, input_shape, wanted, protocol))
-    if any(COLUMNS[name].learned for name in wanted):
-        scored = school.score(model)
-        learned = {"accuracy": scored.top1, "worst_class_accuracy": scored.worst_class}
-        for name, value in learned.items():
-            if name in wanted:
-                cost[name] = Reading(value, "measured")
-    return cost
+    return dict(target.measure(model, input_shape, wanted, protocol)) | learned_cost(
+        model, wanted, school
+    )
+
+
+def learned_cost(model: nn.Module, columns: Iterable[str], school: School) -> dict[str, Reading]:
+    """The accuracies among `columns`, on the validation split."""
+    wanted = [name for name in columns if COLUMNS[name].learned]
+    if not wanted:
+        return {}
+    scored = school.score(model)
+    learned = {"accuracy": scored.top1, "worst_class_accuracy": scored.worst_class}
+    return {name: Reading(learned[name], "measured") for name in wanted}

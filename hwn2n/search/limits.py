@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from hwn2n.budget.columns import COLUMNS, in_order
-from hwn2n.budget.cost import Cost
+from hwn2n.budget.cost import Cost, Reading
 from hwn2n.budget.judgement import Judgement
 from hwn2n.budget.matrix import Budget, Constraints
 from hwn2n.budget.verdict import judge_rows
+from hwn2n.hardware.measurement import Beside
 
 _STEADY = ("peak_memory",)
 """Measured, and yet the same in an hour."""
@@ -50,13 +51,24 @@ class Limits:
         """The rows in numbers where `teacher` are the readings taken beside a candidate."""
         return self.budget.resolve({**self.teacher_cost, **teacher}) if teacher else self.at_first
 
-    def judge(self, cost: Cost, teacher: Cost) -> list[Judgement]:
-        """The verdicts on all rows for a candidate of `cost`, and of the teacher beside it.
+    def judge(self, cost: Cost, beside: Beside) -> list[Judgement]:
+        """The verdicts on all rows for a student of `cost`, measured `beside` its teacher.
 
-        The intervals of both sides count: a limit that is a share of a measured value is as
-        uncertain as that value.
+        A limit that is a share of a measured value is as uncertain as that value; but where both
+        were read in turns, what is uncertain is their ratio.
         """
-        return judge_rows(self.budget.rows, cost, {**self.teacher_cost, **teacher})
+        teacher = {**self.teacher_cost, **beside.teacher}
+        judged = []
+        for row in self.budget.rows:
+            paired = {n: beside.shares[n] for n in row.relative_columns if n in beside.shares}
+            mine, theirs = dict(cost), dict(teacher)
+            for name, share in paired.items():
+                whole, value = teacher[name].value, cost[name].value
+                low, high = (end * whole for end in share)
+                mine[name] = Reading(value, "measured", min(low, value), max(high, value))
+                theirs[name] = Reading(whole, "measured")
+            judged += judge_rows([row], mine, theirs)
+        return judged
 
     def learned_left_out(self) -> Limits:
         """Without the rows over accuracies: brief training says little about them."""

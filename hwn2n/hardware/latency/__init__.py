@@ -7,6 +7,7 @@ from hwn2n.hardware.latency.placement import Build
 from hwn2n.hardware.latency.samples import LatencySample, samples_needed
 from hwn2n.hardware.latency.steady import Sampler
 from hwn2n.hardware.latency.timing import measure_latency
+from hwn2n.hardware.latency.turns import Turns, measure_in_turns
 
 __all__ = [
     "Build",
@@ -14,7 +15,9 @@ __all__ = [
     "LatencySample",
     "Quiet",
     "Sampler",
+    "Turns",
     "compare",
+    "measure_in_turns",
     "measure_latency",
     "quiet",
     "samples_needed",

@@ -18,6 +18,7 @@ from hwn2n.hardware.latency.steady import Elapsed, Sampler, WarmUp, warm_up
 
 _ROUND_SECONDS = 0.05
 _ROUND_SAMPLES = 5
+_RUNS_AGAIN = 3
 # How long a device may go on throttling, in seconds: so much, or so many times what was asked.
 _MOST_LOST_SECONDS = 10.0
 _MOST_LOST = 3
@@ -31,7 +32,7 @@ def measure_latency(
     sample: Sampler,
     *,
     seconds: float = 0.3,
-    warmup_seconds: float = 0.1,
+    warmup_seconds: float | None = 0.1,
     min_samples: int = samples_needed(95),
     throttled: Callable[[], Sequence[str]] | None = None,
     now: Callable[[], float] = time.perf_counter,
@@ -40,13 +41,15 @@ def measure_latency(
     """Time `sample`, one inference a call, which gives its own (end-to-end, device) seconds.
 
     The loop ends when it has kept `seconds` of rounds and `min_samples` samples, whichever is
-    later. `throttled` gives the reasons of throttling since it was last called, none if it is
-    empty. `now` and `pause` are the clock that bounds the loop. Run it inside `quiet`.
+    later. `warmup_seconds` None is for a network that was warm a moment ago: a few runs bring its
+    weights back into the caches. `throttled` gives the reasons of throttling since it was last
+    called, none if it is empty. `now` and `pause` are the clock that bounds the loop. Run it
+    inside `quiet`.
 
     Raises InputError for wrong arguments; MeasurementError where `sample` fails, and where
     throttling does not stop.
     """
-    if seconds < 0 or warmup_seconds < 0 or min_samples < 1:
+    if seconds < 0 or (warmup_seconds or 0) < 0 or min_samples < 1:
         raise InputError(
             "seconds must be at least 0 and min_samples at least 1; "
             f"found {seconds=}, {warmup_seconds=}, {min_samples=}"
@@ -64,13 +67,13 @@ def measure_latency(
 def _measure(
     sample: Sampler,
     seconds: float,
-    warmup_seconds: float,
+    warmup_seconds: float | None,
     min_samples: int,
     throttled: Callable[[], Sequence[str]] | None,
     now: Callable[[], float],
     pause: Callable[[float], None],
 ) -> LatencySample:
-    warmed = warm_up(sample, warmup_seconds, now)
+    warmed = _again(sample) if warmup_seconds is None else warm_up(sample, warmup_seconds, now)
     if throttled is not None:
         throttled()  # what throttled until now is no reason against what comes
     kept: list[_Times] = []
@@ -99,6 +102,13 @@ def _measure(
             )
         pause(rest)
     return _sample_of(kept, warmed, discarded, tuple(reasons))
+
+
+def _again(sample: Sampler) -> WarmUp:
+    times = [sample()[0] for _ in range(_RUNS_AGAIN)]
+    return WarmUp(
+        runs=_RUNS_AGAIN, seconds=sum(times), steady=True, typical=float(np.median(times))
+    )
 
 
 def _round(
