@@ -101,6 +101,14 @@ def test_the_interval_of_a_share_covers_as_it_says():
     assert hits >= 48  # binomial(60, 0.9): 47 or fewer with probability 0.007
 
 
+def test_a_turn_may_be_a_single_run():
+    machine = Machine(lambda t: 1.0 + 0.1 * t)
+    found = turns(machine, 0.5, 0.25)
+    assert min(map(len, found.turns_a)) < 5
+    low, high = found.median_share(0.95)
+    assert low <= 0.5 <= high
+
+
 def test_merged_samples_keep_what_was_thrown_away():
     machine = Machine(lambda t: 1.0)
     told = iter([[], [], ["hot"], []] + [[]] * 400)

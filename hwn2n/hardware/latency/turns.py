@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hwn2n.errors import MeasurementError
 from hwn2n.hardware.latency.ratio import interval_of
 from hwn2n.hardware.latency.samples import LatencySample
 from hwn2n.hardware.latency.steady import Sampler
@@ -33,11 +34,11 @@ class Turns:
 
     def median_share(self, confidence: float, *, device: bool = False) -> tuple[float, float]:
         """The interval of B's median as a share of A's."""
-        return self._interval(
-            [x.percentile(50, device=device) for x in self.turns_a],
-            [x.percentile(50, device=device) for x in self.turns_b],
-            confidence,
-        )
+        # However few samples a turn has: how sure it is shows in how the turns differ.
+        medians = [
+            [_median(turn, device) for turn in turns] for turns in (self.turns_a, self.turns_b)
+        ]
+        return self._interval(*medians, confidence)
 
     def mean_share(self, confidence: float) -> tuple[float, float]:
         """The interval of B's mean as a share of A's."""
@@ -85,6 +86,13 @@ def measure_in_turns(
             )
     first, second = found
     return Turns(a=_merged(first), b=_merged(second), turns_a=tuple(first), turns_b=tuple(second))
+
+
+def _median(turn: LatencySample, device: bool) -> float:
+    times = turn.device_samples_s if device else turn.samples_s
+    if times is None:
+        raise MeasurementError("device times need an accelerator; these were taken on a CPU")
+    return float(np.median(times))
 
 
 def _merged(parts: Sequence[LatencySample]) -> LatencySample:
