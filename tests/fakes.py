@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import small
@@ -13,7 +13,8 @@ from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import Reporter, StageProgress
 from hwn2n.search.assemble import Workbench
-from hwn2n.search.evaluate import Place
+from hwn2n.search.limits import Limits
+from hwn2n.search.proposals import Place, Proposal
 
 
 class Bench:
@@ -35,7 +36,9 @@ class Bench:
     def __call__(self, decision: Decision, epsilon: float = 0.0) -> Candidate:
         self._rollout += 1
         place = Place("shrinkage", 0, self._rollout)
-        return self.evaluator.evaluate(decision, place=place, actions=[1, 2], epsilon=epsilon)
+        proposal = Proposal(decision=decision, place=place, actions=(1, 2))
+        [candidate] = self.evaluator.evaluate([proposal], epsilon=epsilon)
+        return candidate
 
 
 class FakeEvaluator:
@@ -47,29 +50,29 @@ class FakeEvaluator:
         self.countable = small.budget("{metric: params, max: 90%}").resolve(
             small.CalmTarget().measure(small.small_teacher().model, small.SHAPE, ["params"])
         )
+        self.limits = Limits(small.budget(), {})
         self.epsilons: list[float] = []
 
-    def evaluate(
-        self, decision: Decision, *, place: Place, actions: Sequence[int], epsilon: float
-    ) -> Candidate:
-        self.epsilons.append(epsilon)
-        value = self.formula(decision)
-        return self.ledger.add(
-            Candidate(
-                stage=place.stage,
-                iteration=place.iteration,
-                rollout=place.rollout,
-                state=State.TRAINED,
-                key=None,
-                actions=tuple(actions),
-                decision=decision.to_json(),
-                cost={"params": {"value": 5, "how": "exact"}},
-                accuracy=value,
-                reward=value,
-                terms={"base": value},
-                satisfied=True,
+    def evaluate(self, proposals: Sequence[Proposal], *, epsilon: float) -> Iterator[Candidate]:
+        for proposal in proposals:
+            self.epsilons.append(epsilon)
+            value = self.formula(proposal.decision)
+            yield self.ledger.add(
+                Candidate(
+                    stage=proposal.place.stage,
+                    iteration=proposal.place.iteration,
+                    rollout=proposal.place.rollout,
+                    state=State.TRAINED,
+                    key=None,
+                    actions=proposal.actions,
+                    decision=proposal.decision.to_json(),
+                    cost={"params": {"value": 5, "how": "exact"}},
+                    accuracy=value,
+                    reward=value,
+                    terms={"base": value},
+                    satisfied=True,
+                )
             )
-        )
 
 
 class Heard(Reporter):

@@ -77,8 +77,8 @@ def test_trained_is_the_first_that_was_trained(ledger: Ledger) -> None:
     first = ledger.add(candidate(0, 1, key="k"))
     ledger.add(candidate(0, 2, key="k", state=State.REUSED, same_as=2))
     ledger.add(candidate(0, 3, key="k"))
-    assert ledger.trained("k") == first
-    assert ledger.trained("other") is None
+    assert ledger.trainings("k")[0] == first
+    assert ledger.trainings("other") == []
 
 
 def test_best_by_reward_then_age_each_network_once(ledger: Ledger) -> None:

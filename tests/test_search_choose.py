@@ -56,7 +56,6 @@ def test_the_student_is_chosen_as_the_settings_say(tmp_path, choose_by, rows, wa
         constraints=budget(*rows).resolve({}),
         limits=Limits(budget(*rows), {}),
         measure=lambda architecture, decision, protocol: Beside({}, {}),
-        full=None,
     )
     planner = SimpleNamespace(plan=lambda decision: None)
     assert choose(ledger, planner, evaluator, folder).candidate.rollout == wanted

@@ -23,7 +23,7 @@ from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.run.candidate import State
 from hwn2n.run.folder import RunFolder
 from hwn2n.search.assemble import Workbench, assemble
-from hwn2n.search.evaluate import Place
+from hwn2n.search.proposals import Place, Proposal
 from hwn2n.search.reward import reward
 
 NARROW = Decision(widths={"conv1": 4, "conv2": 4, "conv3": 3})
@@ -62,9 +62,9 @@ def test_inside_the_budget_is_trained(make: Make) -> None:
     assert row.actions == (1, 2)
     assert Decision.from_json(row.decision) == NARROW
     assert row.accuracy is not None
-    C = 1 - row.cost["params"]["value"] / bench.evaluator.teacher_params
+    C = 1 - row.cost["params"]["value"] / bench.evaluator.rows.teacher_params
     assert row.reward == row.terms["base"]
-    assert row.reward == reward(row.accuracy, bench.evaluator.teacher_accuracy, C)
+    assert row.reward == reward(row.accuracy, bench.evaluator.rows.teacher_accuracy, C)
     assert {"plan", "measure", "build", "train"} == set(row.seconds)
     assert bench.evaluator.ledger.candidates() == [row]
 
@@ -138,7 +138,7 @@ def test_while_the_budget_does_not_count_in_full_it_is_trained(make: Make) -> No
 
 def test_larger_than_the_teacher_is_not_trained(make: Make) -> None:
     bench = make()
-    bench.evaluator.teacher_params = 314
+    bench.evaluator.rows.teacher_params = 314
     row = bench(NARROW, epsilon=1.0)
     assert (row.state, row.reward) == (State.SKIPPED, -1.0)
     assert row.reason == "it has more parameters than the teacher"
@@ -183,8 +183,10 @@ def _other(name: str) -> str:
 def test_a_place_is_evaluated_once(make: Make) -> None:
     bench = make()
     place = Place("removal", 4, 2)
-    first = bench.evaluator.evaluate(NARROW, place=place, actions=[1], epsilon=0.0)
-    other = bench.evaluator.evaluate(NOTHING, place=place, actions=[0], epsilon=1.0)
+    one = Proposal(decision=NARROW, place=place, actions=(1,))
+    two = Proposal(decision=NOTHING, place=place, actions=(0,))
+    [first] = bench.evaluator.evaluate([one], epsilon=0.0)
+    [other] = bench.evaluator.evaluate([two], epsilon=1.0)
     assert other == first and len(bench.trained) == 1
 
 

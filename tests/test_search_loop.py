@@ -18,9 +18,10 @@ from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import StageProgress
 from hwn2n.run.stop import Stop
+from hwn2n.search import stages
 from hwn2n.search.actions import RemovalStage, ShrinkageStage
 from hwn2n.search.features import FEATURE_COUNTS, FeatureSet
-from hwn2n.search.loop import ANCHOR, Search
+from hwn2n.search.loop import ANCHOR, Rounds, run_search
 from hwn2n.search.policies import UniformPolicy, load_policy
 from hwn2n.search.settings import Settings
 
@@ -39,20 +40,20 @@ def width_value(decision: Decision) -> float:
     return 1.0 - 0.1 * abs(first - 4) - 0.1 * abs(second - 8)
 
 
-Make = Callable[..., Search]
+Make = Callable[..., Rounds]
 
 
 @pytest.fixture
 def search(tmp_path: Path) -> Iterator[Make]:
     ledgers: list[Ledger] = []
 
-    def build(settings: Settings, formula: Callable[[Decision], float], **more: Any) -> Search:
+    def build(settings: Settings, formula: Callable[[Decision], float], **more: Any) -> Rounds:
         folder = RunFolder.create(tmp_path / f"run{len(ledgers)}")
         ledger = Ledger(folder.ledger)
         ledger._db.execute("PRAGMA synchronous = OFF")  # the disk is not what is tested
         ledgers.append(ledger)
         values: dict[str, Any] = {"reporter": Heard(), "stop": Stop(), "clock": Clock(ledger)}
-        return Search(
+        return Rounds(
             planner=PLANNER,
             evaluator=FakeEvaluator(ledger, formula),  # type: ignore[arg-type]
             ledger=ledger,
@@ -66,7 +67,7 @@ def search(tmp_path: Path) -> Iterator[Make]:
         ledger.close()
 
 
-def last(search: Search, stage: str, count: int) -> list[float]:
+def last(search: Rounds, stage: str, count: int) -> list[float]:
     return [candidate.reward for candidate in search.ledger.candidates(stage)][-count:]
 
 
@@ -83,7 +84,7 @@ def test_both_stages_end_in_what_is_best(search: Make, recipe: str, learner: str
         anchor=False,
     )
     one = search(how, lambda d: removal_value(d) if not d.widths else width_value(d))
-    one.run()
+    run_search(one)
     removal = RemovalStage(PLANNER, features=how.features)
     shrinkage = ShrinkageStage(PLANNER, frozenset({"pool"}), features=how.features)
     for stage, value in ((removal, removal_value), (shrinkage, width_value)):
@@ -95,7 +96,7 @@ def test_both_stages_end_in_what_is_best(search: Make, recipe: str, learner: str
 
 def test_stage_two_shrinks_what_the_best_of_stage_one_left(search: Make) -> None:
     one = search(small.settings(anchor=False, removal__updates=3), removal_value)
-    one.run()
+    run_search(one)
     best = max(one.ledger.candidates("removal"), key=lambda c: (c.reward, -(c.id or 0)))
     removed = set(best.decision["removed"])
     assert {frozenset(c.decision["removed"]) for c in one.ledger.candidates("shrinkage")} == {
@@ -105,7 +106,7 @@ def test_stage_two_shrinks_what_the_best_of_stage_one_left(search: Make) -> None
 
 def test_the_anchor_comes_first_and_counts_for_stage_two(search: Make) -> None:
     one = search(small.settings(), lambda decision: 0.1 if decision.removed else 0.9)
-    one.run()
+    run_search(one)
     first, *others = one.ledger.candidates()
     assert (first.stage, first.iteration, first.rollout) == (ANCHOR.stage, 0, 0)
     assert first.actions == () and one.evaluator.epsilons[0] == 0.0  # type: ignore[attr-defined]
@@ -118,7 +119,7 @@ def test_random_learns_nothing_and_repeats_itself(search: Make, tmp_path: Path) 
     actions = []
     for seed, formula in ((1, removal_value), (1, width_value), (2, removal_value)):
         one = search(small.settings(seed=seed, **how), formula)
-        one.run()
+        run_search(one)
         actions.append([c.actions for c in one.ledger.candidates("removal")])
         for stage in ("removal", "shrinkage"):
             assert [u["grad_norm"] for u in one.ledger.updates(stage)] == [0.0] * 4
@@ -129,17 +130,17 @@ def test_random_learns_nothing_and_repeats_itself(search: Make, tmp_path: Path) 
 
 def test_stages_can_be_left_out(search: Make) -> None:
     one = search(small.settings(removal__updates=0), width_value)
-    one.run()
+    run_search(one)
     assert {c.stage for c in one.ledger.candidates()} == {"anchor", "shrinkage"}
     assert not one.folder.policy("removal").exists()
     two = search(small.settings(removal__updates=0, shrinkage__updates=0), width_value)
-    two.run()
+    run_search(two)
     assert [c.stage for c in two.ledger.candidates()] == ["anchor"]
 
 
 def test_epsilon_anneals_by_update(search: Make) -> None:
     one = search(small.settings(anchor=False, annealing=2, shrinkage__updates=3), width_value)
-    one.run()
+    run_search(one)
     expected = [1.0, 1.0, 0.0625, 0.0625, 1.0, 1.0, 0.0625, 0.0625, 0.0, 0.0]
     assert one.evaluator.epsilons == expected  # type: ignore[attr-defined]
     assert [u["epsilon"] for u in one.ledger.updates("shrinkage")] == [1.0, 0.0625, 0.0]
@@ -147,7 +148,7 @@ def test_epsilon_anneals_by_update(search: Make) -> None:
 
 def test_what_is_reported(search: Make) -> None:
     one = search(small.settings(anchor=False), removal_value)
-    one.run()
+    run_search(one)
     heard: list[StageProgress] = one.reporter.stages  # type: ignore[attr-defined]
     assert [p.candidates for p in heard] == [1, 2, 3, 4] * 2
     assert all(p.total == 4 and p.iterations == 2 and p.feasible_share == 1.0 for p in heard)
@@ -167,7 +168,7 @@ def test_a_policy_starts_where_another_ended(search: Make) -> None:
         removal={"updates": 25, "rollouts": 5, "lr": 0.05, "prior": 0.0},
     )
     taught = search(how, removal_value)
-    taught.run()
+    run_search(taught)
     path = taught.folder.policy("removal")
     once = small.settings(
         anchor=False,
@@ -177,10 +178,10 @@ def test_a_policy_starts_where_another_ended(search: Make) -> None:
         removal__rollouts=8,
         removal__prior=0.0,
     )
-    again = search(once, removal_value, start_from={"removal": path})
-    again.run()
+    again = search(once, removal_value)
+    run_search(again, {"removal": path})
     fresh = search(once, removal_value)
-    fresh.run()
+    run_search(fresh)
     mean = sum(last(again, "removal", 8)) / 8
     assert mean > 0.95 > sum(last(fresh, "removal", 8)) / 8
     policy, meta = load_policy(path)
@@ -192,24 +193,22 @@ def test_the_search_does_not_touch_global_random_numbers(search: Make) -> None:
 
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
-    search(small.settings(), removal_value).run()
+    run_search(search(small.settings(), removal_value))
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_ledger_rows_are_what_was_done(search: Make) -> None:
+def test_ledger_rows_are_what_was_done(search: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are there already are not evaluated, and their actions are the ones reinforced."""
     one = search(small.settings(anchor=False, shrinkage__updates=0), removal_value)
-    one.run()
+    run_search(one)
     rows = one.ledger.candidates("removal")
     seen: list[Any] = []
     two = search(small.settings(anchor=False, shrinkage__updates=0, seed=77), removal_value)
     by_place = {(c.iteration, c.rollout): c for c in rows}
-    two.evaluator.evaluate = (  # type: ignore[method-assign]
-        lambda decision, *, place, actions, epsilon: two.ledger.add(
-            by_place[place.iteration, place.rollout]
-        )
+    two.evaluator.evaluate = lambda proposals, *, epsilon: (  # type: ignore[method-assign]
+        two.ledger.add(by_place[p.place.iteration, p.place.rollout]) for p in proposals
     )
-    learner_of = two._learner
+    learner_of = stages._learner
 
     def spied(*arguments: Any) -> Any:
         learner = learner_of(*arguments)
@@ -219,8 +218,8 @@ def test_ledger_rows_are_what_was_done(search: Make) -> None:
         )
         return learner
 
-    two._learner = spied  # type: ignore[method-assign]
-    two.run()
+    monkeypatch.setattr(stages, "_learner", spied)
+    run_search(two)
     assert seen == [
         ([list(c.actions) for c in rows[i : i + 2]], [c.reward for c in rows[i : i + 2]])
         for i in (0, 2)

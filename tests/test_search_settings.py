@@ -85,7 +85,7 @@ def test_later_overrides_win_and_recipes_stay() -> None:
         ({"train.lr": float("nan")}, "setting train.lr: .*finite number, but got nan"),
         ({"clip_norm": 0}, "setting clip_norm: .*greater than 0, but got 0"),
         ({"seed": -1}, "setting seed: .*greater than or equal to 0, but got -1"),
-        ({"strategy": "luck"}, "setting strategy: .*'policies' or 'random', but got 'luck'"),
+        ({"strategy": "luck"}, "setting strategy: .*'evolution' or 'local', but got 'luck'"),
         ({"validation_images": 3}, "setting validation_images: .* 10, but got 3"),
         ({"recipe": "paper"}, "setting recipe: must be chosen by itself, not as an override"),
         (

@@ -37,7 +37,7 @@ from hwn2n.run.progress import Reporter, Silent
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench, assemble
 from hwn2n.search.finish import choose, train_student
-from hwn2n.search.loop import Search
+from hwn2n.search.loop import Rounds, run_search
 from hwn2n.search.settings import Settings, build_settings, suited_to
 
 __all__ = ["Result", "compress", "resume"]
@@ -168,7 +168,7 @@ def _run(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) ->
             f"compressing {bench.teacher.source} with recipe {bench.settings.recipe}, "
             f"seed {bench.settings.seed}, into {folder.path}"
         )
-        Search(
+        rounds = Rounds(
             planner=bench.planner,
             evaluator=bench.evaluator,
             ledger=bench.ledger,
@@ -177,8 +177,8 @@ def _run(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) ->
             reporter=reporter,
             stop=stop,
             clock=clock,
-            start_from=starting_policies(folder),
-        ).run()
+        )
+        run_search(rounds, starting_policies(folder))
         choice = choose(bench.ledger, bench.planner, bench.evaluator, folder)
         student = train_student(choice, bench.school, folder, reporter, stop, clock)
         return judged(prove(bench, choice, student, folder))

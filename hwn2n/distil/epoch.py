@@ -54,8 +54,26 @@ class Lesson:
     @property
     def steps(self) -> int:
         """Steps of an epoch; a last batch of one image is left out, for batch norm's sake."""
-        full, rest = divmod(len(self.images), self.settings.batch_size)
+        full, rest = divmod(self.count, self.settings.batch_size)
         return full + (rest > 1)
+
+    @property
+    def count(self) -> int:
+        """Images of an epoch."""
+        most = self.settings.max_images if self.settings.fresh else None
+        return len(self.images) if most is None else min(most, len(self.images))
+
+    def chosen(self, epoch: int, generator: torch.Generator) -> Tensor:
+        """(count,) indices of the images of an epoch, in the order in which they are learned.
+
+        With `fresh` images those of the next part of one order that all trainings share, so that
+        candidates with different seeds are compared on the same images.
+        """
+        if self.count == len(self.images):
+            return torch.randperm(len(self.images), generator=generator)
+        shared = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(0))
+        places = torch.arange(epoch * self.count, (epoch + 1) * self.count) % len(shared)
+        return shared[places][torch.randperm(self.count, generator=generator)]
 
 
 def run_epoch(
@@ -78,7 +96,7 @@ def run_epoch(
     draw = epoch_seed(lesson.seed, epoch)
     generator = torch.Generator().manual_seed(draw)
     seed_global_generators(feed.device, draw)
-    order = torch.randperm(len(lesson.images), generator=generator).to(feed.device)
+    order = lesson.chosen(epoch, generator).to(feed.device)
     model.train()
     loss_sum = torch.zeros((), device=feed.device)
     correct = torch.zeros((), dtype=torch.int64, device=feed.device)

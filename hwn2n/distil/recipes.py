@@ -61,6 +61,8 @@ class TrainSettings:
         label_smoothing: of the cross-entropy in `CrossEntropy`; for teachers.
         clip_norm: largest norm of all gradients together; None does not clip.
         max_images: train on a stratified choice of so many images only, the same for all seeds.
+        fresh: `max_images` are those of one epoch, and each epoch takes others, until all were
+            seen; the same ones for all seeds.
         keep_best: end with the weights of the best validation epoch.
         patience: stop after so many epochs without a better validation accuracy.
 
@@ -85,6 +87,7 @@ class TrainSettings:
     label_smoothing: float = 0.0
     clip_norm: float | None = None
     max_images: int | None = None
+    fresh: bool = False
     keep_best: bool = False
     patience: int | None = None
 

@@ -55,6 +55,7 @@ def train(
     seed: int = 0,
     on_epoch: Callable[[EpochReport, TrainState], None] | None = None,
     resume_state: TrainState | None = None,
+    until: int | None = None,
 ) -> TrainResult:
     """Train a network in place; it ends on `device`, in eval mode.
 
@@ -74,6 +75,7 @@ def train(
         on_epoch: called after each epoch with its report and all that is needed to resume. What it
             raises ends the training, with the network in eval mode.
         resume_state: go on from there, to the last bit as if there had been no interruption.
+        until: stop after this epoch, though the settings' schedule is for more.
 
     Raises:
         InputError: arguments that do not fit together.
@@ -81,7 +83,8 @@ def train(
     """
     _check_arguments(images, loss_fn, settings, teacher, teacher_logits, validation)
     feed = Feed.make(mean, std, device, settings.precision)
-    images, teacher_logits = _choose(images, teacher_logits, settings.max_images)
+    if not settings.fresh:
+        images, teacher_logits = _choose(images, teacher_logits, settings.max_images)
     lesson = Lesson(
         images=images.to(feed.device),
         teacher=teacher.to(feed.device) if teacher is not None else None,
@@ -110,7 +113,9 @@ def train(
     quiet = evaluating(teacher) if teacher is not None else nullcontext()
     try:
         with global_generators_kept(feed.device), _deterministic(feed.device), quiet:
-            while len(history) < settings.epochs and not _out_of_patience(history, settings):
+            while len(history) < min(
+                settings.epochs, until or settings.epochs
+            ) and not _out_of_patience(history, settings):
                 report = run_epoch(model, optimizer, lesson, validation, history)
                 history.append(report)
                 if settings.keep_best and report.best_epoch == report.epoch:
@@ -135,7 +140,7 @@ def train(
         history=tuple(history),
         best_epoch=last.best_epoch,
         validation=kept.validation,
-        stopped_early=len(history) < settings.epochs,
+        stopped_early=len(history) < settings.epochs and until is None,
         precision=feed.precision,
         seconds=sum(report.seconds for report in history),
     )

@@ -20,6 +20,10 @@ class State(Enum):
     REUSED = "reused"
     """The same network as an earlier candidate, whose accuracy it shares."""
 
+    STOPPED = "stopped"
+    """Trained for a part of the epochs, until others of its update were better; its accuracy is
+    an estimate (search/halving.py)."""
+
     SKIPPED = "skipped"
     """Built and measured; its reward could not depend on its accuracy, so it was not trained."""
 
@@ -34,8 +38,9 @@ class Candidate:
     `teacher` are the teacher's readings taken beside it, in the same form: limits that are shares
     of them hold for this candidate. Empty where no limit is.
 
-    `terms` are the reward's terms (`search.reward.RewardTerms`); `same_as` is the id of the
-    candidate whose training a reused one shares.
+    `accuracy` is the mean over all trainings of this network so far, `trained_accuracy` that of
+    its own, if it had one. `terms` are the reward's terms (`search.reward.RewardTerms`); `same_as`
+    is the id of the candidate whose training a reused one shares.
     """
 
     stage: str
@@ -52,6 +57,7 @@ class Candidate:
     satisfied: bool
     reason: str | None = None
     same_as: int | None = None
+    trained_accuracy: float | None = None
     teacher: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     id: int | None = None

@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS candidates (
     satisfied INTEGER NOT NULL,
     reason TEXT,
     same_as INTEGER REFERENCES candidates (id),
+    trained_accuracy REAL,
     teacher TEXT NOT NULL,
     seconds TEXT NOT NULL,
     UNIQUE (stage, iteration, rollout)
@@ -52,6 +53,9 @@ CREATE TABLE IF NOT EXISTS clock (
     seconds REAL NOT NULL
 );
 """
+
+_KNOWN = f"accuracy IS NOT NULL AND satisfied AND state != '{State.STOPPED.value}'"
+"""Candidates inside the budget whose accuracy is no estimate."""
 
 _COLUMNS = ", ".join(field.name for field in fields(Candidate))
 
@@ -111,10 +115,13 @@ class Ledger:
         where = "stage = ? AND iteration = ? AND rollout = ?"
         return next(iter(self._select(where, stage, iteration, rollout)), None)
 
-    def trained(self, key: str) -> Candidate | None:
-        """The candidate that trained this very network first."""
-        where = "key = ? AND state = ? ORDER BY id LIMIT 1"
-        return next(iter(self._select(where, key, State.TRAINED.value)), None)
+    def trainings(self, key: str) -> list[Candidate]:
+        """The candidates that trained this very network, the first one first."""
+        return self._select("key = ? AND state = ? ORDER BY id", key, State.TRAINED.value)
+
+    def newest(self, key: str) -> Candidate | None:
+        """The last candidate that was this very network, whatever became of it."""
+        return next(iter(self._select("key = ? ORDER BY id DESC LIMIT 1", key)), None)
 
     def candidates(self, stage: str | None = None) -> list[Candidate]:
         """All candidates (of a stage), in the order in which they were evaluated."""
@@ -128,13 +135,13 @@ class Ledger:
         Of those with the same key, which are the same network, only the first.
         """
         first: dict[str | None, Candidate] = {}
-        for row in self._select("accuracy IS NOT NULL AND satisfied ORDER BY reward DESC, id"):
+        for row in self._select(f"{_KNOWN} ORDER BY reward DESC, id"):
             first.setdefault(row.key, row)
         return list(first.values())
 
     def standing(self, stage: str, iteration: int) -> Standing:
         """Where the search stands in an iteration of a stage, once a candidate of it is there."""
-        best = self._select("accuracy IS NOT NULL AND satisfied ORDER BY reward DESC, id LIMIT 1")
+        best = self._select(f"{_KNOWN} ORDER BY reward DESC, id LIMIT 1")
         [(reward, inside)] = self._rows(
             "SELECT AVG(CASE WHEN iteration = ? THEN reward END), AVG(satisfied) "
             "FROM candidates WHERE stage = ?",

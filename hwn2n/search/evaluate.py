@@ -1,44 +1,36 @@
-"""The way of one candidate: decision, student, cost, accuracy, reward; one row of the ledger.
+"""The way of candidates: decision, student, cost, accuracy, reward; one row of the ledger each.
 
 Cheap things first: what the budget can be told without training is found out before any, and a
-candidate whose reward cannot depend on its accuracy is not trained at all.
+candidate whose reward cannot depend on its accuracy is not trained at all. The work itself is an
+executor's; what is asked of it and what becomes of it is decided here, in one process, in order.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from itertools import chain
 
-from hwn2n.budget.cost import Cost, Reading, cost_from_json, cost_to_json
-from hwn2n.budget.matrix import Constraints
-from hwn2n.distil.feed import DivergedError
-from hwn2n.errors import MeasurementError
-from hwn2n.hardware.measurement import Beside, MeasurementProtocol
+from hwn2n.hardware.measurement import Beside, Effort
 from hwn2n.hardware.target import Target
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
-from hwn2n.run.candidate import Candidate, State
+from hwn2n.run.candidate import Candidate
 from hwn2n.run.ledger import Ledger
+from hwn2n.search.executors import Executor, InProcess
+from hwn2n.search.halving import estimates, kept
 from hwn2n.search.limits import Limits
 from hwn2n.search.projection import counted_cost, project
-from hwn2n.search.reward import RewardTerms, accuracy_matters, compression, score
+from hwn2n.search.proposals import Proposal
+from hwn2n.search.rows import Planned, RowWriter, Work, earlier_readings
 from hwn2n.search.school import School
 from hwn2n.search.seeds import derive_seed
 from hwn2n.search.settings import Settings
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in the search a candidate stands; `rollout` counts within an iteration."""
-
-    stage: str
-    iteration: int
-    rollout: int
+from hwn2n.search.workshop import Outcome, Task, Workshop, timed
 
 
 def countable_columns(target: Target) -> tuple[str, ...]:
@@ -63,85 +55,63 @@ class Evaluator:
         teacher_params: int,
         settings: Settings,
         ledger: Ledger,
+        executor: Executor | None = None,
     ) -> None:
         self.planner = planner
-        self.school = school
-        self.target = target
-        self.teacher_accuracy = teacher_accuracy
-        self.teacher_params = teacher_params
         self.settings = settings
         self.ledger = ledger
         self.limits = limits.learned_left_out()
         self.constraints = self.limits.at_first
         self.counted = countable_columns(target)
         self.countable = self.constraints.only(self.counted)
-        self.measured = tuple(n for n in self.constraints.columns if n not in self.counted)
-        # Brief readings steer; what is claimed of the winner is measured in full, alone.
-        self.quick = school.protocol("quick", self.constraints)
-        self.full = school.protocol("full", self.constraints)
-
-    def evaluate(
-        self, decision: Decision, *, place: Place, actions: Sequence[int], epsilon: float
-    ) -> Candidate:
-        """Evaluate a decision and write it to the ledger, unless the ledger has it already.
-
-        Then the row is what counts, its actions included: they were the ones taken.
-        """
-        if done := self.ledger.find(place.stage, place.iteration, place.rollout):
-            return done
-        work = _Work(self, decision, epsilon)
-        work.run()
-        return self.ledger.add(
-            Candidate(
-                stage=place.stage,
-                iteration=place.iteration,
-                rollout=place.rollout,
-                state=work.state,
-                key=work.key,
-                actions=tuple(int(action) for action in actions),
-                decision=work.decision.to_json(),
-                cost=cost_to_json(work.cost),
-                accuracy=work.terms.accuracy,
-                reward=work.terms.reward,
-                terms=asdict(work.terms),
-                satisfied=work.terms.satisfied,
-                reason=work.reason,
-                same_as=work.same_as,
-                teacher=cost_to_json(work.teacher),
-                seconds=work.seconds,
-            )
+        measured = [n for n in self.constraints.columns if n not in self.counted]
+        self.workshop = Workshop(
+            school=school, target=target, limits=self.limits, measured=measured
+        )
+        self.executor = executor or InProcess(self.workshop)
+        self.rows = RowWriter(
+            ledger=ledger,
+            limits=self.limits,
+            countable=self.countable,
+            measured=measured,
+            settings=settings,
+            teacher_accuracy=teacher_accuracy,
+            teacher_params=teacher_params,
         )
 
-    def measure(
-        self, architecture: Architecture, decision: Decision, protocol: MeasurementProtocol
-    ) -> Beside:
-        """The measured columns that the budget needs, of an untrained student on real images.
+    def evaluate(self, proposals: Sequence[Proposal], *, epsilon: float) -> Iterator[Candidate]:
+        """Evaluate proposals, in order, and write each to the ledger before it is given back.
 
-        Its weights are those that its training would begin with: power depends on them a little.
-        Raises `MeasurementError` where one is missing: it is unavailable then, and never 0.
+        One that the ledger has already is not evaluated again: then the row is what counts, its
+        actions included, for they were the ones taken.
         """
-        if not self.measured:
-            return Beside({}, {})
-        student = self.school.student(architecture, decision, seed=0)
-        found = self.target.measure_beside(
-            student,
-            self.school.teacher,
-            architecture.input_shape,
-            self.measured,
-            self.limits.drifting,
-            protocol,
-        )
-        whole = self._complete(found.teacher, self.limits.drifting, "the teacher")
-        cost = self._complete(found.cost, self.measured, f"one of {architecture.key()}")
-        return replace(found, cost=cost, teacher=whole)
+        works = [self._begin(proposal, epsilon) for proposal in proposals]
+        tasks = self._tasks(works)
+        if self.settings.halving_epochs and len(tasks) > 1:
+            outcomes = iter(self._halved(tasks))
+        else:
+            outcomes = self.executor.run(tasks)
+        for work in works:
+            if work.done is not None:
+                yield work.done
+                continue
+            if work.task is not None:
+                work.outcome = next(outcomes)
+            yield self.ledger.add(self.rows.row(work))
 
-    def _complete(self, cost: Cost, columns: Sequence[str], who: str) -> Cost:
-        if missing := [name for name in columns if name not in cost]:
-            raise MeasurementError(
-                f"target {self.target.name} must measure {', '.join(columns)} of every "
-                f"candidate, but gave no {missing[0]} for {who}"
-            )
-        return {name: cost[name] for name in columns}
+    def plan(self, decision: Decision) -> tuple[Decision, Architecture, str]:
+        """The decision as it would be evaluated, its architecture and its key.
+
+        Raises `IllegalArchitectureError`.
+        """
+        if self.settings.project:
+            decision = project(self.planner, decision, self.countable)
+        architecture = self.planner.plan(decision)
+        return decision, architecture, self.key(architecture)
+
+    def measure(self, architecture: Architecture, decision: Decision, effort: Effort) -> Beside:
+        """Readings of one student, taken here and now (see `Workshop.measure`)."""
+        return self.workshop.measure(architecture, decision, effort)
 
     def key(self, architecture: Architecture) -> str:
         """Equal for candidates that would be trained alike: the network, and what it inherits."""
@@ -151,120 +121,76 @@ class Evaluator:
         names = json.dumps([op.source or op.name for op in architecture])
         return hashlib.sha256(f"{key} {names}".encode()).hexdigest()[:16]
 
-
-class _Work:
-    """One candidate on its way; its attributes become the columns of its row."""
-
-    def __init__(self, evaluator: Evaluator, decision: Decision, epsilon: float) -> None:
-        self.evaluator = evaluator
-        self.decision = decision
-        self.epsilon = epsilon
-        self.state = State.ILLEGAL
-        self.key: str | None = None
-        self.cost: dict[str, Reading] = {}
-        self.teacher: Cost = {}
-        self.reason: str | None = None
-        self.same_as: int | None = None
-        self.seconds: dict[str, float] = {}
-        self.terms = self._terms(None, None, satisfied=False, degenerate=True)
-
-    def run(self) -> None:
-        e = self.evaluator
+    def _begin(self, proposal: Proposal, epsilon: float) -> Work:
+        place = proposal.place
+        work = Work(proposal, epsilon)
+        work.done = self.ledger.find(place.stage, place.iteration, place.rollout)
+        if work.done is not None:
+            return work
         try:
-            with self._timed("plan"):
-                if e.settings.project:
-                    self.decision = project(e.planner, self.decision, e.countable)
-                architecture = e.planner.plan(self.decision)
-                self.key = e.key(architecture)
+            with timed(work.seconds, "plan"):
+                decision, architecture, key = self.plan(proposal.decision)
                 known = counted_cost(architecture)
-                self.cost |= {name: known[name] for name in e.counted}
         except IllegalArchitectureError as error:
-            self.reason = str(error)
-            return
-        if not self.cost["params"].value:
-            self.reason = "nothing is left to train"
-            return
-        shrunk = compression(int(self.cost["params"].value), e.teacher_params)
-        before = e.ledger.trained(self.key)
-        with self._timed("measure"):
-            if before is not None:
-                earlier = cost_from_json(before.cost)
-                self.cost |= {name: earlier[name] for name in e.measured}
-                self.teacher = cost_from_json(before.teacher)
-            elif accuracy_matters(shrunk, e.countable.satisfied(self.cost), self.epsilon):
-                beside = e.measure(architecture, self.decision, e.quick)
-                self.cost |= beside.cost
-                self.teacher = beside.teacher
-        constraints = self._constraints()
-        complete = not constraints.missing(self.cost)
-        satisfied = complete and constraints.satisfied(self.cost)
-        if not complete or not accuracy_matters(shrunk, satisfied, self.epsilon):
-            self.state = State.SKIPPED
-            self.reason = self._why_skipped(shrunk)
-            self.terms = self._terms(None, shrunk, satisfied=False)
-            return
-        if before is not None:
-            self.state, self.same_as, trained = State.REUSED, before.id, before.accuracy
-        else:
-            try:
-                trained = self._train(architecture)
-            except DivergedError as error:
-                self.reason = str(error)
-                return
-            self.state = State.TRAINED
-        self.terms = self._terms(trained, shrunk, satisfied=satisfied)
+            work.reason = str(error)
+            return work
+        cost = {name: known[name] for name in self.counted}
+        work.planned = Planned(decision, architecture, key, cost)
+        if not cost["params"].value:
+            work.reason = "nothing is left to train"
+        return work
 
-    def _train(self, architecture: Architecture) -> float:
-        e = self.evaluator
-        assert self.key is not None
-        seed = derive_seed(e.settings.seed, "candidate", self.key)
-        with self._timed("build"):
-            student = e.school.student(architecture, self.decision, seed=seed)
-        with self._timed("train"):
-            return e.school.train_briefly(student, seed=seed).top1
+    def _tasks(self, works: Sequence[Work]) -> list[Task]:
+        """Tasks for those that need one: not the networks that were trained often enough before,
+        by the ledger or earlier in this batch."""
+        tasks: list[Task] = []
+        asked: Counter[str] = Counter()
+        for work in works:
+            if work.done is not None or work.planned is None or work.reason is not None:
+                continue
+            planned = work.planned
+            before = self.ledger.trainings(planned.key)
+            number = len(before) + asked[planned.key]
+            if number >= self.settings.repeats:
+                continue
+            asked[planned.key] += 1
+            work.task = Task(
+                architecture=planned.architecture,
+                decision=planned.decision,
+                cost=planned.cost,
+                compression=self.rows.compression(planned.cost),
+                epsilon=work.epsilon,
+                seed=self._seed(planned.key, number),
+                measured=earlier_readings(before, self.workshop.measured),
+            )
+            tasks.append(work.task)
+        return tasks
 
-    def _why_skipped(self, shrunk: float) -> str:
-        e = self.evaluator
-        if shrunk < 0:
-            return "it has more parameters than the teacher"
-        limits = self._constraints()
-        rows = limits if not limits.missing(self.cost) else e.countable
-        return f"outside the budget: {rows.binding(self.cost).source}"
+    def _seed(self, key: str, number: int) -> int:
+        parts = (number,) if number else ()
+        return derive_seed(self.settings.seed, "candidate", key, *parts)
 
-    def _terms(
-        self,
-        accuracy: float | None,
-        shrunk: float | None,
-        *,
-        satisfied: bool,
-        degenerate: bool = False,
-    ) -> RewardTerms:
-        return score(
-            accuracy=accuracy,
-            teacher_accuracy=self.evaluator.teacher_accuracy,
-            compression=shrunk,
-            satisfied=satisfied,
-            epsilon=self.epsilon,
-            degenerate=degenerate,
-            formula=self.evaluator.settings.formula,
-            violation=None if satisfied or degenerate else self._violation(),
-            near_miss_weight=self.evaluator.settings.near_miss,
-        )
+    def _halved(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """All for `halving_epochs`, then the best `halving_keep` of them to the end."""
+        rung = self.settings.halving_epochs
+        outcomes = list(self.executor.run([replace(task, until=rung) for task in tasks]))
+        went = kept([outcome.accuracy for outcome in outcomes], self.settings.halving_keep)
+        further = [
+            replace(tasks[i], measured=outcomes[i].beside, state=outcomes[i].state) for i in went
+        ]
+        ends = dict(zip(went, self.executor.run(further), strict=True))
+        rungs = [outcome.accuracy for outcome in outcomes]
+        known = {i: rung for i, rung in enumerate(rungs) if rung is not None}
+        stopped = {i: rung for i, rung in known.items() if i not in ends}
+        pairs = {i: (known[i], end.accuracy) for i, end in ends.items() if end.accuracy is not None}
+        guessed = estimates(stopped, pairs)
+        for i, outcome in enumerate(outcomes):
+            if i in ends:
+                outcomes[i] = replace(ends[i], seconds=_sum(outcome.seconds, ends[i].seconds))
+            elif i in guessed:
+                outcomes[i] = replace(outcome, accuracy=guessed[i], stopped=True)
+        return [replace(outcome, state=None) for outcome in outcomes]
 
-    def _violation(self) -> float | None:
-        """How far the worst row that can be answered is outside, as a share of its limit."""
-        known = self._constraints().only(self.cost)
-        if not known.rows or known.satisfied(self.cost):
-            return None
-        return max(0.0, float(known.residuals(self.cost).max()))
 
-    def _constraints(self) -> Constraints:
-        return self.evaluator.limits.given(self.teacher)
-
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+def _sum(*parts: dict[str, float]) -> dict[str, float]:
+    return {name: sum(p.get(name, 0.0) for p in parts) for name in dict.fromkeys(chain(*parts))}

@@ -77,7 +77,7 @@ def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFo
         choice = Choice(candidate, decision, architecture)
         if kept is not None:
             return choice
-        found = evaluator.measure(architecture, decision, evaluator.full)
+        found = evaluator.measure(architecture, decision, "full")
         cost = {**cost_from_json(candidate.cost), **found.cost}
         if not evaluator.limits.given(found.teacher).satisfied(cost):
             again[candidate.id] = Beside(cost, found.teacher)

@@ -48,7 +48,9 @@ class School:
         self.device = torch.device(settings.device)
         self.train_images = data.train.to(self.device)
         self.validation = data.validation.to(self.device)
-        self._search_images = _choose(self.train_images, settings.train.max_images)
+        self._search_images = _choose(
+            self.train_images, None if settings.train.fresh else settings.train.max_images
+        )
         self._search_validation = _choose(self.validation, settings.validation_images)
         self._logits: dict[bool, Tensor] = {}
 
@@ -64,21 +66,50 @@ class School:
 
     def train_briefly(self, student: nn.Module, *, seed: int) -> Accuracy:
         """Search training (section 3.4: the L2 of the logits), scored on validation images."""
+        self._train_briefly(student, seed=seed)
+        return self._scored(student)
+
+    def train_partly(
+        self, student: nn.Module, *, seed: int, until: int | None, state: TrainState | None
+    ) -> tuple[Accuracy, TrainState]:
+        """The part of search training up to epoch `until` (None: all), from `state` on.
+
+        All parts together are, to the last bit, the training of `train_briefly`.
+        """
+        reached: list[TrainState] = []
+        self._train_briefly(
+            student,
+            seed=seed,
+            until=until,
+            resume_state=state,
+            on_epoch=lambda report, now: reached.append(now),
+        )
+        return self._scored(student), reached[-1]
+
+    def _scored(self, student: nn.Module) -> Accuracy:
+        # After so few steps the running statistics still lag far behind the weights.
+        self._recalibrate(student)
+        return self.score(student, self._search_validation)
+
+    def _train_briefly(self, student: nn.Module, *, seed: int, **how: Any) -> None:
         settings = self.settings
         train(
             student,
             self._search_images,
             LogitL2(),
-            replace(settings.train, max_images=None, keep_best=False, patience=None),
+            replace(
+                settings.train,
+                max_images=settings.train.max_images if settings.train.fresh else None,
+                keep_best=False,
+                patience=None,
+            ),
             mean=self.data.mean,
             std=self.data.std,
             device=self.device,
             seed=seed,
+            **how,
             **self._teacher_for(settings.train, self._search_images, final=False),
         )
-        # After so few steps the running statistics still lag far behind the weights.
-        self._recalibrate(student)
-        return self.score(student, self._search_validation)
 
     def train_fully(
         self,

@@ -27,7 +27,7 @@ from hwn2n.network.layers import Granularity
 from hwn2n.search.features import FeatureSet
 from hwn2n.search.reward import ANNEALING_HORIZON, Formula
 
-Strategy = Literal["policies", "random"]
+Strategy = Literal["policies", "random", "evolution", "local"]
 
 
 class _Frozen(BaseModel):
@@ -55,8 +55,12 @@ class Settings(_Frozen):
     seed: int = Field(0, ge=0, lt=2**31)
     device: str = "cpu"
     strategy: Strategy = Field(
-        "policies", description="`random` takes uniform random actions and learns nothing"
+        "policies",
+        description="`random` takes uniform random actions and learns nothing; `evolution` and "
+        "`local` mutate good candidates (evolution.py)",
     )
+    population: int = Field(20, ge=2, description="evolution: how many candidates may be parents")
+    tournament: int = Field(5, ge=1, description="evolution: of so many the best is the parent")
     learner: Literal["reinforce", "actor-critic"] = "reinforce"
     baseline_decay: float = Field(0.9, ge=0, lt=1)
     advantage: Literal["ema", "leave-one-out"] = "ema"
@@ -107,6 +111,16 @@ class Settings(_Frozen):
     final_augment: bool = Field(
         True, description="augment the final training as suits the data, unless `final` says how"
     )
+    repeats: int = Field(
+        1, ge=1, le=100, description="trainings of a network until its mean accuracy is taken again"
+    )
+    halving_epochs: int = Field(
+        0,
+        ge=0,
+        description="after so many epochs only the best of an update train on (halving.py); "
+        "0 = all do",
+    )
+    halving_keep: float = Field(0.5, gt=0, lt=1, description="the share that trains on")
     validation_images: int | None = Field(
         None, ge=10, description="images that score a candidate; None = the whole split"
     )
@@ -119,6 +133,16 @@ class Settings(_Frozen):
             return check(value)
         except InputError as error:
             raise PydanticCustomError("training", "{reason}", {"reason": str(error)}) from error
+
+    @model_validator(mode="after")
+    def _check_halving(self) -> Settings:
+        if self.halving_epochs and self.halving_epochs >= self.train.epochs:
+            raise PydanticCustomError(
+                "halving",
+                "halving_epochs must be below train.epochs, {epochs}, but is {rung}",
+                {"epochs": self.train.epochs, "rung": self.halving_epochs},
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_rollouts(self) -> Settings:

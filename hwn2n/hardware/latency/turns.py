@@ -35,10 +35,10 @@ class Turns:
     def median_share(self, confidence: float, *, device: bool = False) -> tuple[float, float]:
         """The interval of B's median as a share of A's."""
         # However few samples a turn has: how sure it is shows in how the turns differ.
-        medians = [
+        a_s, b_s = (
             [_median(turn, device) for turn in turns] for turns in (self.turns_a, self.turns_b)
-        ]
-        return self._interval(*medians, confidence)
+        )
+        return self._interval(a_s, b_s, confidence)
 
     def mean_share(self, confidence: float) -> tuple[float, float]:
         """The interval of B's mean as a share of A's."""

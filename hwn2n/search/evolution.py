@@ -1,0 +1,198 @@
+"""Regularised evolution (Real et al. 2019, arXiv 1802.01548) over decisions, and local search.
+
+Every child is a mutation of a good candidate. `evolution` takes the best of a random sample of the
+youngest candidates as the parent, so that no candidate lives for ever on one lucky reading;
+`local` takes the best of all. Widths are proportions: a child is scaled up as far as the teacher's
+widths allow and then down to what can be counted of the budget (`projection`), so that what one
+layer gives up the others gain. A network that was evaluated before is not proposed again.
+
+The parents are in the ledger, and an iteration's random numbers follow from the seed and its
+number, so a search that is resumed goes on as it would have.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from hwn2n.network.architecture import IllegalArchitectureError
+from hwn2n.network.decision import NOTHING, Decision
+from hwn2n.network.layers import find_layers
+from hwn2n.network.operators import rule
+from hwn2n.network.planner import Planner
+from hwn2n.run.candidate import Candidate, State
+from hwn2n.search.actions import smaller_kernel
+from hwn2n.search.proposals import Place, Proposal
+from hwn2n.search.reward import epsilon
+from hwn2n.search.rounds import Rounds
+from hwn2n.search.seeds import derive_seed
+
+STAGE = "evolution"
+_TRIES = 50
+"""So often a child is drawn anew that cannot be built or is known already."""
+
+
+def run_evolution(rounds: Rounds) -> None:
+    """As many candidates as the two stages of the policies would have."""
+    settings = rounds.settings
+    rollouts = max(settings.removal.rollouts, settings.shrinkage.rollouts)
+    count = sum(stage.updates * stage.rollouts for stage in (settings.removal, settings.shrinkage))
+    iterations = math.ceil(count / rollouts)
+    for iteration in range(iterations):
+        earlier = [c for c in rounds.ledger.candidates() if _before(c, iteration)]
+        generator = random.Random(derive_seed(settings.seed, STAGE, iteration))
+        breeder = Breeder(rounds, earlier, generator)
+        proposals = [
+            Proposal(decision=breeder.child(), place=Place(STAGE, iteration, rollout))
+            for rollout in range(min(rollouts, count - iteration * rollouts))
+        ]
+        eps = epsilon(iteration, settings.annealing)
+        rounds.evaluate(proposals, epsilon=eps, iterations=iterations)
+
+
+def _before(candidate: Candidate, iteration: int) -> bool:
+    return candidate.stage != STAGE or candidate.iteration < iteration
+
+
+class Breeder:
+    """Makes the children of one iteration from the candidates before it."""
+
+    def __init__(
+        self, rounds: Rounds, earlier: Sequence[Candidate], generator: random.Random
+    ) -> None:
+        self.rounds = rounds
+        self.random = generator
+        self.parents = [c for c in earlier if c.state is not State.ILLEGAL]
+        self.known = {c.key for c in earlier}
+        self.mutations = Mutations(rounds.planner, rounds.settings.granularity, generator)
+
+    def child(self) -> Decision:
+        """A decision that can be built and whose network is new, if one was found in time."""
+        decision = NOTHING
+        for _ in range(_TRIES):
+            decision = self.mutations.mutated(self._parent())
+            try:
+                _, _, key = self.rounds.evaluator.plan(decision)
+            except IllegalArchitectureError:
+                continue
+            if key not in self.known:
+                self.known.add(key)
+                return decision
+        return decision
+
+    def _parent(self) -> Decision:
+        settings = self.rounds.settings
+        if not self.parents:
+            return NOTHING
+        if settings.strategy == "local":
+            chosen = self.parents
+        else:
+            alive = self.parents[-settings.population :]
+            chosen = self.random.sample(alive, min(settings.tournament, len(alive)))
+        return Decision.from_json(max(chosen, key=self._fitness).decision)
+
+    def _fitness(self, candidate: Candidate) -> tuple[float, float, int]:
+        """Inside the budget by accuracy (without one by reward); outside by how far."""
+        if not self.rounds.evaluator.constraints.rows:
+            return (1.0, candidate.reward, -(candidate.id or 0))
+        if candidate.satisfied and candidate.accuracy is not None:
+            return (1.0, candidate.accuracy, -(candidate.id or 0))
+        violation = candidate.terms["violation"]
+        return (0.0, -math.inf if violation is None else -violation, -(candidate.id or 0))
+
+
+class Mutations:
+    """Small changes of a decision: a few widths, a layer taken out or put back, a kernel."""
+
+    def __init__(self, planner: Planner, granularity: str, generator: random.Random) -> None:
+        self.planner = planner
+        self.random = generator
+        self.layers = [x for x in find_layers(planner, granularity) if x.removable]  # type: ignore[arg-type]
+        self.kernels = [
+            op
+            for op in planner.teacher
+            if rule(op).has_kernel and max(op.config["kernel_size"]) > 1
+        ]
+
+    def mutated(self, parent: Decision) -> Decision:
+        """One or two changes; widths are proportions afterwards."""
+        child = parent
+        for _ in range(1 + (self.random.random() < 0.3)):
+            kind = self.random.choices(("width", "layer", "kernel"), (0.55, 0.3, 0.15))[0]
+            if kind == "layer" and self.layers:
+                child = self._layer(child)
+            elif kind == "kernel" and self.kernels:
+                child = self._kernel(child)
+            else:
+                child = self._widths(child)
+        return self._whole(child)
+
+    def _layer(self, decision: Decision) -> Decision:
+        layer = self.random.choice(self.layers)
+        there = decision.removed.issuperset(layer.operations)
+        operations = set(layer.operations)
+        removed = decision.removed - operations if there else decision.removed | operations
+        return replace(decision, removed=frozenset(removed))
+
+    def _kernel(self, decision: Decision) -> Decision:
+        op = self.random.choice(self.kernels)
+        kernels = dict(decision.kernels)
+        if op.name in kernels:
+            del kernels[op.name]
+        else:
+            height, width = op.config["kernel_size"]
+            share = self.random.uniform(0.1, 0.9)
+            kernels[op.name] = (smaller_kernel(height, share), smaller_kernel(width, share))
+        return replace(decision, kernels=kernels)
+
+    def _widths(self, decision: Decision) -> Decision:
+        """One to three widths, by a factor whose logarithm is normal."""
+        widths = self._free(decision)
+        for name in self.random.sample(sorted(widths), min(len(widths), self.random.randint(1, 3))):
+            factor = math.exp(self.random.gauss(0.0, 0.4))
+            step = 1 if factor > 1 else -1
+            changed = round(widths[name] * factor)
+            widths[name] = max(1, changed if changed != widths[name] else widths[name] + step)
+        return replace(decision, widths=widths)
+
+    def _free(self, decision: Decision) -> dict[str, int]:
+        """The widths that can be chosen in what the decision leaves; {} where it leaves nothing."""
+        try:
+            _, channels = self.planner.left(decision.removed)
+        except IllegalArchitectureError:
+            return {}
+        return {
+            name: decision.widths.get(name, group.width)
+            for name, group in channels.groups.items()
+            if not group.frozen
+        }
+
+    def _whole(self, decision: Decision) -> Decision:
+        """All widths scaled up together until one of them is the teacher's.
+
+        Groups that the decision does not name, such as those of a layer that was put back, take
+        the mean share of the others: their whole width would dwarf what the budget left of those.
+        """
+        try:
+            _, channels = self.planner.left(decision.removed)
+        except IllegalArchitectureError:
+            return decision
+        whole = {name: g.width for name, g in channels.groups.items() if not g.frozen}
+        shares = {
+            name: Fraction(decision.widths[name], width)
+            for name, width in whole.items()
+            if name in decision.widths
+        }
+        if not shares:
+            return replace(decision, widths={})
+        usual = sum(shares.values(), Fraction(0)) / len(shares)
+        shares = {name: shares.get(name, usual) for name in whole}
+        most = max(shares.values())
+        widths = {
+            name: min(width, max(1, round(width * shares[name] / most)))
+            for name, width in whole.items()
+        }
+        return replace(decision, widths=widths)

@@ -1,0 +1,68 @@
+"""What all strategies share: rounds of proposals, evaluated, reported, interruptible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwn2n.network.planner import Planner
+from hwn2n.run.candidate import Candidate
+from hwn2n.run.clock import Clock
+from hwn2n.run.folder import RunFolder
+from hwn2n.run.ledger import Ledger
+from hwn2n.run.progress import Reporter, StageProgress
+from hwn2n.run.stop import Stop
+from hwn2n.search.evaluate import Evaluator
+from hwn2n.search.proposals import Place, Proposal
+from hwn2n.search.settings import Settings
+
+ANCHOR = Place("anchor", 0, 0)
+SEARCH = "search"
+"""The phase to which the clock books all of this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """What a search works on and where it writes."""
+
+    planner: Planner
+    evaluator: Evaluator
+    ledger: Ledger
+    folder: RunFolder
+    settings: Settings
+    reporter: Reporter
+    stop: Stop
+    clock: Clock
+
+    def evaluate(
+        self, proposals: Sequence[Proposal], *, epsilon: float, iterations: int
+    ) -> list[Candidate]:
+        """The candidates of one iteration of `iterations`, in order.
+
+        Raises `InterruptedRunError` between two of them where it was asked to stop.
+        """
+        found = []
+        for candidate in self.evaluator.evaluate(proposals, epsilon=epsilon):
+            found.append(candidate)
+            self._report(candidate, len(proposals), iterations)
+            self.stop.check()
+        return found
+
+    def _report(self, candidate: Candidate, rollouts: int, iterations: int) -> None:
+        self.clock.lap(SEARCH)
+        standing = self.ledger.standing(candidate.stage, candidate.iteration)
+        best = standing.best
+        self.reporter.stage(
+            StageProgress(
+                stage=candidate.stage,
+                iteration=candidate.iteration,
+                iterations=iterations,
+                candidates=candidate.iteration * rollouts + candidate.rollout + 1,
+                total=iterations * rollouts,
+                reward=standing.reward,
+                best=best.reward if best else None,
+                best_accuracy=best.accuracy if best else None,
+                best_params=int(best.cost["params"]["value"]) if best else None,
+                feasible_share=standing.inside,
+            )
+        )
