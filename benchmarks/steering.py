@@ -8,9 +8,9 @@ One teacher (ResNet-20 on 8x8 digits), `recipe: fast`, and for each seed:
 - power: a budget on `power_avg` of a board with a fake sensor (`fake_board.py`, which says what is
   real about it).
 
-Each is run by the policies and by uniform random actions, and once more by the policies with limits
-so wide that they never bind, which is the unconstrained search with the same measurements. What
-is shown is the mean over the candidates of the last updates of the last stage, as a share of what
+Each is run by the policies, by evolution and by uniform random actions, and once more by the
+policies with limits so wide that they never bind, which is the unconstrained search with the same measurements. What
+is shown is the mean over the candidates of the last updates, as a share of what
 the teacher took beside each, and the student that came out, measured again beside its teacher. Each
 case has a file of results of its own.
 """
@@ -55,7 +55,13 @@ DURATIONS: dict[Effort, Duration] = {
 }
 """The search's readings are short: a thousand of them are taken here."""
 
-WAYS = ("policies", "random actions", "unconstrained")
+WAYS: dict[str, str] = {
+    "policies": "policies",
+    "evolution": "evolution",
+    "random actions": "random",
+    "unconstrained": "policies",
+}
+"""Strategies by what they are called here."""
 
 
 def main() -> None:
@@ -125,7 +131,7 @@ def _run(teacher: Path, case: str, way: str, seed: int, folder: Path) -> None:
                 target=target,
                 overrides={
                     "seed": seed,
-                    "strategy": "random" if way == "random actions" else "policies",
+                    "strategy": WAYS[way],
                     "removal.updates": UPDATES,
                     "shrinkage.updates": UPDATES,
                 },
@@ -146,9 +152,11 @@ def _row(case: str, way: str, seed: int, folder: Path) -> dict[str, Any]:
     result = read_json(folder / "result.json")
     teacher = read_json(folder / "teacher.json")
     ledger = Ledger(folder / "ledger.sqlite")
-    candidates = [c for c in ledger.candidates() if c.stage == "shrinkage"]
+    candidates = ledger.candidates()
     ledger.close()
-    last = [c for c in candidates if c.iteration >= UPDATES - LAST_UPDATES]
+    stage = candidates[-1].stage
+    end = candidates[-1].iteration
+    last = [c for c in candidates if c.stage == stage and c.iteration > end - LAST_UPDATES]
     values: dict[str, Any] = {}
     for name in CASES[case]:
         known = [

@@ -138,5 +138,5 @@ def test_two_alike_in_one_update_are_trained_once(bench: Any) -> None:
 
 
 def test_the_rung_must_lie_within_the_training() -> None:
-    with pytest.raises(InputError, match="halving_epochs must be below .*, 1, but is 1"):
+    with pytest.raises(InputError, match=r"halving_epochs must be below .*, 1, but is 1"):
         small.settings(halving_epochs=1)
