@@ -9,10 +9,10 @@ One teacher (ResNet-20 on 8x8 digits), `recipe: fast`, and for each seed:
   real about it).
 
 Each is run by the policies, by evolution and by uniform random actions, and once more by the
-policies with limits so wide that they never bind, which is the unconstrained search with the same measurements. What
-is shown is the mean over the candidates of the last updates, as a share of what
-the teacher took beside each, and the student that came out, measured again beside its teacher. Each
-case has a file of results of its own.
+policies with limits so wide that they never bind, which is the unconstrained search with the same
+measurements. What is shown is the mean over the candidates of the last updates, as a share of what
+the teacher took beside each, and the student that came out, measured again beside its teacher.
+Each case has a file of results of its own.
 """
 
 from __future__ import annotations

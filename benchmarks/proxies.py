@@ -1,0 +1,308 @@
+"""How well does a short training rank networks? Kendall's tau against a full training, and seconds.
+
+    python -m benchmarks.proxies --teacher FILE --data NAME --name cifar10-resnet20
+
+A search is only as good as its proxy: the accuracy that a candidate has after its short training.
+Candidates here are stratified: at each of a few sizes (`--sizes`, shares of the teacher's
+parameters) uniform width and random decisions, scaled to within 10 % of that size. Each is trained
+in full (`--full-epochs` on `--full-images` images, augmented if the data is) and by each proxy;
+accuracies are of validation images. Tau is also shown within the sizes: to tell a large network
+from a small one is no art.
+
+It goes on from the results that exist, whoever made them, so many short sessions make one study;
+rows name the machine's load only through their seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import kendalltau
+
+from benchmarks.runs import RESULTS
+from hwn2n.budget.load import load_budget
+from hwn2n.distil.datasets import load_data
+from hwn2n.hardware.fingerprint import fingerprint
+from hwn2n.network.architecture import IllegalArchitectureError
+from hwn2n.network.capture import capture
+from hwn2n.network.decision import Decision
+from hwn2n.network.files import Teacher, load_teacher
+from hwn2n.network.inherit import Inheritance
+from hwn2n.network.layers import find_layers
+from hwn2n.network.planner import Planner
+from hwn2n.run.folder import read_json, write_json
+from hwn2n.run.provenance import versions
+from hwn2n.search.actions import SHRINK_VALUES, smaller_width
+from hwn2n.search.projection import counted_cost, project
+from hwn2n.search.school import School
+from hwn2n.search.settings import Settings, build_settings, suited_to
+
+FULL = "full"
+PROXIES: dict[str, dict[str, Any]] = {
+    "1 x 5,000": {"train.epochs": 1, "train.max_images": 5000},
+    "4 x 5,000": {"train.epochs": 4, "train.max_images": 5000},
+    "1 x 10,000": {"train.epochs": 1, "train.max_images": 10_000},
+    "2 x 10,000": {"train.epochs": 2, "train.max_images": 10_000},
+    "2 x 10,000, other images": {
+        "train.epochs": 2,
+        "train.max_images": 10_000,
+        "train.fresh": True,
+    },
+    "1 x 20,000": {"train.epochs": 1, "train.max_images": 20_000},
+    "1 x 20,000, new weights": {
+        "train.epochs": 1,
+        "train.max_images": 20_000,
+        "weights": "fresh",
+    },
+    "1 x 20,000, statistics not re-estimated": {
+        "train.epochs": 1,
+        "train.max_images": 20_000,
+        "recalibrate_images": 0,
+    },
+    "1 x 20,000, fp32": {
+        "train.epochs": 1,
+        "train.max_images": 20_000,
+        "train.precision": "fp32",
+    },
+}
+"""Overrides of `recipe: fast`: epochs x images; weights are inherited unless said otherwise."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One teacher, its data, and the candidates to rank."""
+
+    teacher: Teacher
+    data: Any
+    planner: Planner
+    inheritance: Inheritance
+    full: Mapping[str, Any]
+
+    def school(self, overrides: Mapping[str, Any]) -> School:
+        """A school of `recipe: fast` with these overrides."""
+        settings: Settings = suited_to(
+            build_settings("fast", {**self.full, **overrides}), self.data.augment
+        )
+        return School(
+            teacher=self.teacher.model,
+            inheritance=self.inheritance,
+            data=self.data,
+            settings=settings,
+        )
+
+
+def main() -> None:
+    """Train what is not trained yet, write it down after each training, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--data-root", default="data")
+    parser.add_argument("--name", required=True, help="of the results' file")
+    parser.add_argument("--sizes", type=float, nargs="*", default=[0.05, 0.1, 0.2])
+    parser.add_argument("--each", type=int, default=14, help="candidates of each size")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--full-epochs", type=int, default=6)
+    parser.add_argument("--full-images", type=int, default=20_000)
+    parser.add_argument("--proxies", nargs="*", default=list(PROXIES), choices=list(PROXIES))
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing after so many")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    path = RESULTS / f"proxies-{options.name}.json"
+    rows = read_json(path)["rows"] if path.exists() else []
+    study = _study(options)
+    deadline = time.monotonic() + 60 * options.minutes
+    schools: dict[str, School] = {}
+    known = {(r["candidate"], r["proxy"], r["seed"]) for r in rows}
+    chosen = list(candidates(study.planner, options.sizes, options.each))
+    for seed in options.seeds:
+        for number, size, decision in chosen:
+            for proxy in (FULL, *options.proxies):
+                if (number, proxy, seed) in known or time.monotonic() > deadline:
+                    continue
+                if proxy not in schools:
+                    schools[proxy] = study.school(PROXIES.get(proxy, {}))
+                row = _trained(study, schools[proxy], decision, proxy, seed)
+                rows.append({"candidate": number, "size": size, **row})
+                print(rows[-1], file=sys.stderr, flush=True)
+                _write(path, rows, options, study)
+    _write(path, rows, options, study)
+    print(table(rows))
+
+
+def _study(options: argparse.Namespace) -> Study:
+    teacher = load_teacher(options.teacher)
+    data = load_data(
+        options.data,
+        root=options.data_root,
+        validation=teacher.metadata.get("validation"),
+        seed=teacher.metadata.get("split_seed") or 0,
+    )
+    captured = capture(teacher.model, data.image_shape, teacher.program)
+    planner = Planner(captured.architecture)
+    full = {
+        "final.epochs": options.full_epochs,
+        "final.max_images": options.full_images,
+        "device": options.device,
+    }
+    return Study(teacher, data, planner, Inheritance(captured, planner), full)
+
+
+def candidates(
+    planner: Planner, sizes: list[float], each: int
+) -> Iterator[tuple[int, float, Decision]]:
+    """(number, size, decision), the same for every session: uniform width, then random ones.
+
+    A random one removes each layer with a probability drawn for the candidate, and draws each
+    width's share; one is taken only if it lies within 10 % of its size.
+    """
+    whole = counted_cost(planner.teacher)["params"].value
+    removable = [layer for layer in find_layers(planner, "unit") if layer.removable]
+    number = 0
+    for size in sizes:
+        limit = size * whole
+        row = {"metric": "params", "max": int(limit)}
+        budget = {"apiVersion": "hwn2n/v1", "name": "size", "constraints": [row]}
+        countable = load_budget(budget).resolve({})
+        generator = random.Random(f"proxies {size}")
+        found: list[Decision] = [project(planner, Decision(), countable)]
+        while len(found) < each:
+            odds = generator.choice((0.0, 0.0, 0.1, 0.2, 0.3))
+            removed = {
+                name
+                for layer in removable
+                if generator.random() < odds
+                for name in layer.operations
+            }
+            try:
+                _, channels = planner.left(frozenset(removed))
+                widths = {
+                    group.name: smaller_width(group.width, generator.choice(SHRINK_VALUES))
+                    for group in channels.groups.values()
+                    if not group.frozen
+                }
+                decision = project(planner, Decision(frozenset(removed), widths), countable)
+                params = counted_cost(planner.plan(decision))["params"].value
+            except IllegalArchitectureError:
+                continue
+            if params >= 0.9 * limit and decision not in found:
+                found.append(decision)
+        for decision in found:
+            yield number, size, decision
+            number += 1
+
+
+def _trained(
+    study: Study, school: School, decision: Decision, proxy: str, seed: int
+) -> dict[str, Any]:
+    architecture = study.planner.plan(decision)
+    student = school.student(architecture, decision, seed=seed)
+    started = time.perf_counter()
+    if proxy == FULL:
+        found = school.train_fully(student, seed=seed).validation
+        assert found is not None
+        accuracy = found.top1
+    else:
+        accuracy = school.train_briefly(student, seed=seed).top1
+    cost = counted_cost(architecture)
+    return {
+        "proxy": proxy,
+        "seed": seed,
+        "accuracy": accuracy,
+        "seconds": round(time.perf_counter() - started, 2),
+        "params": int(cost["params"].value),
+        "flops": int(cost["flops"].value),
+        "removed": len(decision.removed),
+    }
+
+
+def _write(
+    path: Path, rows: list[dict[str, Any]], options: argparse.Namespace, study: Study
+) -> None:
+    write_json(
+        path,
+        {
+            "command": "python -m benchmarks.proxies --teacher FILE "
+            f"--data {_public(options.data)} --name {options.name} "
+            f"--sizes {' '.join(map(str, options.sizes))}",
+            "full": {"epochs": options.full_epochs, "images": options.full_images},
+            "proxies": PROXIES,
+            "teacher": dict(study.teacher.metadata),
+            "machine": fingerprint(),
+            "versions": versions(),
+            "date": time.strftime("%Y-%m-%d"),
+            "rows": rows,
+            "table": table(rows),
+        },
+    )
+
+
+def _public(data: str) -> str:
+    """The data's name without the folders of whoever ran it."""
+    kind, _, where = data.partition(":")
+    return f"{kind}:{Path(where).name}" if where else kind
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: a line for each proxy, over the candidates that were trained in full too."""
+    full = {(r["candidate"], r["seed"]): r for r in rows if r["proxy"] == FULL}
+    lines = [
+        "| short training | candidates | seeds | s / candidate (median) "
+        "| tau (95 % interval) | tau within sizes (95 % interval) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for proxy in PROXIES:
+        mine = [r for r in rows if r["proxy"] == proxy and (r["candidate"], r["seed"]) in full]
+        if len(mine) < 5:
+            continue
+        pairs = [
+            (r["size"], r["accuracy"], full[r["candidate"], r["seed"]]["accuracy"]) for r in mine
+        ]
+        lines.append(
+            f"| {proxy} | {len({r['candidate'] for r in mine})} | {len({r['seed'] for r in mine})} "
+            f"| {statistics.median(r['seconds'] for r in mine):.1f} "
+            f"| {_with_interval(pairs, within=False)} | {_with_interval(pairs, within=True)} |"
+        )
+    return "\n".join(lines)
+
+
+def _with_interval(pairs: list[tuple[float, float, float]], *, within: bool) -> str:
+    value = tau(pairs, within=within)
+    generator = np.random.default_rng(0)
+    again = []
+    for _ in range(500):
+        drawn = [pairs[i] for i in generator.integers(len(pairs), size=len(pairs))]
+        again.append(tau(drawn, within=within))
+    known = [x for x in again if not np.isnan(x)]
+    low, high = np.quantile(known, [0.025, 0.975]) if known else (float("nan"),) * 2
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def tau(pairs: list[tuple[float, float, float]], *, within: bool) -> float:
+    """Kendall's tau-b of (group, a, b); `within`: the mean over the groups by their size."""
+    if not within:
+        return float(kendalltau([a for _, a, _ in pairs], [b for _, _, b in pairs]).statistic)
+    values, weights = [], []
+    for group in {g for g, _, _ in pairs}:
+        mine = [(a, b) for g, a, b in pairs if g == group]
+        if len(mine) >= 3:
+            found = kendalltau([a for a, _ in mine], [b for _, b in mine]).statistic
+            if not np.isnan(found):
+                values.append(float(found))
+                weights.append(len(mine))
+    return float(np.average(values, weights=weights)) if values else float("nan")
+
+
+if __name__ == "__main__":
+    main()
