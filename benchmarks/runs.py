@@ -14,6 +14,7 @@ from typing import Any
 import hwn2n
 from hwn2n.errors import BudgetNotMetError
 from hwn2n.hardware.fingerprint import fingerprint
+from hwn2n.run.candidate import State
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import PlainLines
@@ -26,7 +27,14 @@ RESULTS = ROOT / "benchmarks" / "results"
 STRATEGIES: dict[str, dict[str, Any]] = {
     "policies": {"strategy": "policies"},
     "random actions": {"strategy": "random"},
+    "evolution": {"strategy": "evolution"},
+    "local search": {"strategy": "local"},
     "uniform width": {"removal.updates": 0, "shrinkage.updates": 0},
+    "uniform width, new weights": {
+        "removal.updates": 0,
+        "shrinkage.updates": 0,
+        "weights": "fresh",
+    },
 }
 """Overrides of a recipe for each way to search. `uniform width` evaluates one network only: the
 teacher shrunk by one factor to the budget, trained by the same final training."""
@@ -109,7 +117,8 @@ def _row(strategy: str, seed: int, path: Path) -> dict[str, Any]:
     ledger.close()
     best, curve = 0.0, []
     for candidate in candidates:
-        if candidate.satisfied and candidate.accuracy is not None:
+        known = candidate.state not in (State.STOPPED, State.ILLEGAL)
+        if known and candidate.satisfied and candidate.accuracy is not None:
             best = max(best, candidate.accuracy)
         curve.append(round(best, 5))
     trained = [c.seconds.get("train", 0.0) for c in candidates if "train" in c.seconds]
@@ -188,4 +197,4 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def slug(strategy: str) -> str:
     """A strategy's name in file names."""
-    return strategy.replace(" ", "-")
+    return strategy.replace(",", "").replace(" ", "-")

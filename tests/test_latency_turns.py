@@ -50,7 +50,7 @@ def turns(machine: Machine, a: float, b: float, **changes: int):
         min_samples=10,
         now=machine.now,
         pause=machine.pause,
-        **changes,
+        **{"turns": 8, **changes},
     )
 
 

@@ -14,10 +14,14 @@ from hwn2n.hardware.latency import (
     measure_latency,
     samples_needed,
 )
-from hwn2n.hardware.measurement import Duration, MeasurementProtocol
+from hwn2n.hardware.measurement import Duration, Effort, MeasurementProtocol
 from hwn2n.hardware.power import IdleReading, PowerSample, PowerSource, measure_power
 from hwn2n.hardware.runtimes import Executable
 from hwn2n.hardware.throttle import ThrottleMonitor
+
+TURNS: dict[Effort, int] = {"quick": 8, "full": 24}
+"""How often two networks take turns in the same seconds: what drifts is shared the better, and the
+interval of a ratio the narrower, the more there are. A bootstrap of it needs 7 (latency/ratio.py)."""
 
 POWER = ("power_avg", "power_avg_net", "energy")
 
@@ -132,6 +136,7 @@ def clock_in_turns(
         warmup_seconds=student.duration.warmup,
         min_samples=max(teacher.samples_wanted, student.samples_wanted),
         throttled=throttling.reasons,
+        turns=TURNS[student.protocol.effort],
     )
     teacher.book(found.a, throttling)
     student.book(found.b, throttling)

@@ -19,9 +19,6 @@ from hwn2n.hardware.latency.samples import LatencySample
 from hwn2n.hardware.latency.steady import Sampler
 from hwn2n.hardware.latency.timing import measure_latency
 
-TURNS = 8
-"""The bootstrap of a ratio covers as often as it says from 7 on (ratio.py)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Turns:
@@ -61,7 +58,7 @@ def measure_in_turns(
     warmup_seconds: float,
     min_samples: int,
     throttled: Callable[[], Sequence[str]] | None = None,
-    turns: int = TURNS,
+    turns: int,
     now: Callable[[], float] = time.perf_counter,
     pause: Callable[[float], None] = time.sleep,
 ) -> Turns:

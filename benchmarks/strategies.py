@@ -1,0 +1,164 @@
+"""Which strategy finds the best student at equal evaluations? Best-at-N curves and final tests.
+
+    python -m benchmarks.strategies --case mnist-0.2% --teacher FILE --data-root FOLDER
+
+Each strategy is run with the same teacher, budget, evaluations, seeds, search training and final
+training; `uniform width` evaluates one network, and `uniform width, new weights` trains that one
+from fresh weights by the same distillation. Resumable: what is complete is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.runs import RESULTS, STRATEGIES, Experiment, collect, publish, run_all, table
+from hwn2n.network.files import load_teacher
+from hwn2n.run.folder import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A budget for one teacher; `limits` maps columns to limits, `target` where it is measured."""
+
+    teacher: str
+    data: str
+    limits: dict[str, str]
+    target: str | dict[str, Any] | None = None
+    overrides: dict[str, Any]
+
+
+CASES: dict[str, Case] = {
+    "digits-5%": Case(
+        teacher="resnet20 on digits", data="digits", limits={"params": "5%"}, overrides={}
+    ),
+    "mnist-0.2%": Case(
+        teacher="vgg13 on MNIST",
+        data="mnist",
+        limits={"params": "0.2%"},
+        overrides={"final.epochs": 8},
+    ),
+    "cifar10-10%": Case(
+        teacher="resnet20 on CIFAR-10", data="cifar10", limits={"params": "10%"}, overrides={}
+    ),
+    "cifar10-3%": Case(
+        teacher="resnet20 on CIFAR-10", data="cifar10", limits={"params": "3%"}, overrides={}
+    ),
+    "cifar10-flops-20%": Case(
+        teacher="resnet20 on CIFAR-10", data="cifar10", limits={"flops": "20%"}, overrides={}
+    ),
+    "cifar10-latency-35%": Case(
+        teacher="resnet20 on CIFAR-10",
+        data="cifar10",
+        limits={"latency_p50": "35%"},
+        target={"device": "cpu", "runtime": "onnxruntime", "threads": 1},
+        overrides={},
+    ),
+}
+
+AT = (10, 20, 50, 100)
+"""Evaluations at which the best search accuracy so far is shown."""
+
+
+def main() -> None:
+    """Run what is not done yet, then print and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--case", required=True, choices=list(CASES))
+    parser.add_argument("--teacher", type=Path, required=True, help="a teacher of the case's kind")
+    parser.add_argument("--data", help="instead of the case's, such as imagefolder:PATH")
+    parser.add_argument("--data-root")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES))
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/strategies"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only-publish", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    case = CASES[options.case]
+    folder = options.runs / options.case.replace("%", "")
+    folder.mkdir(parents=True, exist_ok=True)
+    experiment = Experiment(
+        name=f"strategies-{options.case.replace('%', '')}",
+        teacher=options.teacher,
+        data=options.data or case.data,
+        data_root=options.data_root,
+        budget=str(_budget_file(case, folder)),
+        overrides={**case.overrides, **_overrides(options.set)},
+        device=options.device,
+    )
+    if not options.only_publish:
+        run_all(experiment, options.strategies, options.seeds, folder)
+    rows = collect(list(STRATEGIES), options.seeds, folder)
+    if not rows:
+        print("no run is complete yet")
+        return
+    loaded = load_teacher(options.teacher)
+    extra = {
+        "case": {"teacher": case.teacher, "limits": case.limits, "target": case.target},
+        "teacher": {
+            "params": sum(p.numel() for p in loaded.model.parameters()),
+            **loaded.metadata,
+        },
+        "threads": options.threads,
+        "table": f"{table(rows)}\n\n{curves(rows)}",
+    }
+    command = f"python -m benchmarks.strategies --case {options.case} --teacher FILE"
+    publish(experiment, rows, extra, options.results / f"{experiment.name}.json", command=command)
+    print(extra["table"])
+
+
+def _budget_file(case: Case, folder: Path) -> Path:
+    """The budget as a file beside the runs; YAML is a superset of JSON."""
+    constraints = []
+    for column, limit in case.limits.items():
+        metric, _, stat = column.partition("_")
+        constraints.append({"metric": metric, "max": limit} | ({"stat": stat} if stat else {}))
+    content: dict[str, Any] = {
+        "apiVersion": "hwn2n/v1",
+        "name": folder.name.replace(".", "-"),
+        "constraints": constraints,
+    }
+    if case.target:
+        content["target"] = case.target
+    path = folder / "budget.yaml"
+    write_json(path, content)
+    return path
+
+
+def _overrides(texts: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        number = float(value)
+        found[name] = int(number) if number == int(number) else number
+    return found
+
+
+def curves(rows: list[dict[str, Any]]) -> str:
+    """Markdown: the best search accuracy after N evaluations, mean over the seeds, in per cent."""
+    lines = [
+        "| strategy | " + " | ".join(f"best of {n}" for n in AT) + " | inside the budget |",
+        "|---|" + "---|" * (len(AT) + 1),
+    ]
+    for strategy in dict.fromkeys(row["strategy"] for row in rows):
+        mine = [row for row in rows if row["strategy"] == strategy]
+        best = []
+        for n in AT:
+            known = [row["best_search_accuracy_by_candidate"] for row in mine]
+            reached = [curve[n - 1] for curve in known if len(curve) >= n]
+            best.append(f"{100 * statistics.mean(reached):.2f}" if reached else "")
+        inside = statistics.mean(row["feasible_share"] for row in mine)
+        lines.append(f"| {strategy} | {' | '.join(best)} | {inside:.0%} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
