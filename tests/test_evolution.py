@@ -102,6 +102,17 @@ def test_a_layer_that_is_put_back_takes_the_mean_share_of_the_others() -> None:
     assert child.widths == {"conv1": 8, "conv2": 6, "conv3": 3}  # the mean of 1 and 1/2
 
 
+def test_a_layer_that_goes_takes_its_kernel_along() -> None:
+    parent = Decision(kernels={"conv2": (1, 1), "conv3": (1, 1)})
+    mutations = Mutations(PLANNER, "unit", random.Random(2))
+    children = [mutations.mutated(parent) for _ in range(300)]
+    gone = [c for c in children if {"conv2", "conv3"} & c.removed]
+    assert gone
+    for child in gone:
+        assert not set(child.kernels) & child.removed
+        PLANNER.plan(child)
+
+
 def test_every_kind_of_change_happens_and_can_be_undone() -> None:
     mutations = Mutations(PLANNER, "unit", random.Random(1))
     children = [mutations.mutated(NOTHING) for _ in range(200)]

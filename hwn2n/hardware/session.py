@@ -20,8 +20,8 @@ from hwn2n.hardware.runtimes import Executable
 from hwn2n.hardware.throttle import ThrottleMonitor
 
 TURNS: dict[Effort, int] = {"quick": 8, "full": 24}
-"""How often two networks take turns in the same seconds: what drifts is shared the better, and the
-interval of a ratio the narrower, the more there are. A bootstrap of it needs 7 (latency/ratio.py)."""
+"""How often two networks take turns in the same seconds. The more there are, the better is shared
+what drifts, and the narrower is a ratio's interval; its bootstrap needs 7 (latency/ratio.py)."""
 
 POWER = ("power_avg", "power_avg_net", "energy")
 

@@ -171,15 +171,19 @@ class Mutations:
         }
 
     def _whole(self, decision: Decision) -> Decision:
-        """All widths scaled up together until one of them is the teacher's.
+        """All widths scaled up together until one of them is the teacher's; kernels of what is
+        left only.
 
         Groups that the decision does not name, such as those of a layer that was put back, take
         the mean share of the others: their whole width would dwarf what the budget left of those.
         """
         try:
-            _, channels = self.planner.left(decision.removed)
+            left, channels = self.planner.left(decision.removed)
         except IllegalArchitectureError:
             return decision
+        there = left.by_name()
+        kernels = {name: size for name, size in decision.kernels.items() if name in there}
+        decision = replace(decision, kernels=kernels)
         whole = {name: g.width for name, g in channels.groups.items() if not g.frozen}
         shares = {
             name: Fraction(decision.widths[name], width)
