@@ -113,6 +113,14 @@ def test_a_layer_that_goes_takes_its_kernel_along() -> None:
         PLANNER.plan(child)
 
 
+def test_founders_are_far_apart() -> None:
+    mutations = Mutations(PLANNER, "unit", random.Random(3))
+    founders = [mutations.random_decision() for _ in range(100)]
+    assert {len(f.removed) > 0 for f in founders} == {True, False}
+    shares = [f.widths["conv2"] / 8 for f in founders if "conv2" in f.widths]
+    assert min(shares) <= 0.5 and max(shares) == 1.0
+
+
 def test_every_kind_of_change_happens_and_can_be_undone() -> None:
     mutations = Mutations(PLANNER, "unit", random.Random(1))
     children = [mutations.mutated(NOTHING) for _ in range(200)]

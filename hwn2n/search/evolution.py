@@ -1,10 +1,11 @@
 """Regularised evolution (Real et al. 2019, arXiv 1802.01548) over decisions, and local search.
 
-Every child is a mutation of a good candidate. `evolution` takes the best of a random sample of the
-youngest candidates as the parent, so that no candidate lives for ever on one lucky reading;
-`local` takes the best of all. Widths are proportions: a child is scaled up as far as the teacher's
-widths allow and then down to what can be counted of the budget (`projection`), so that what one
-layer gives up the others gain. A network that was evaluated before is not proposed again.
+The first candidates are random founders, and then every child is a mutation of a good candidate.
+`evolution` takes the best of a random sample of the youngest candidates as the parent, so that no
+candidate lives for ever on one lucky reading; `local` takes the best of all. Widths are
+proportions: a child is scaled up as far as the teacher's widths allow and then down to what can be
+counted of the budget (`projection`), so that what one layer gives up the others gain. A network
+that was evaluated before is not proposed again.
 
 The parents are in the ledger, and an iteration's random numbers follow from the seed and its
 number, so a search that is resumed goes on as it would have.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -24,13 +25,13 @@ from hwn2n.network.layers import find_layers
 from hwn2n.network.operators import rule
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, State
-from hwn2n.search.actions import smaller_kernel
+from hwn2n.search.actions import smaller_kernel, smaller_width
 from hwn2n.search.proposals import Place, Proposal
-from hwn2n.search.reward import epsilon
 from hwn2n.search.rounds import Rounds
 from hwn2n.search.seeds import derive_seed
 
 STAGE = "evolution"
+_ODDS = (0.0, 0.1, 0.2, 0.3, 0.5)
 _TRIES = 50
 """So often a child is drawn anew that cannot be built or is known already."""
 
@@ -45,12 +46,13 @@ def run_evolution(rounds: Rounds) -> None:
         earlier = [c for c in rounds.ledger.candidates() if _before(c, iteration)]
         generator = random.Random(derive_seed(settings.seed, STAGE, iteration))
         breeder = Breeder(rounds, earlier, generator)
+        breed = breeder.founder if iteration * rollouts < settings.founders else breeder.child
         proposals = [
-            Proposal(decision=breeder.child(), place=Place(STAGE, iteration, rollout))
+            Proposal(decision=breed(), place=Place(STAGE, iteration, rollout))
             for rollout in range(min(rollouts, count - iteration * rollouts))
         ]
-        eps = epsilon(iteration, settings.annealing)
-        rounds.evaluate(proposals, epsilon=eps, iterations=iterations)
+        # Parents are chosen by accuracy, not by reward: outside the budget there is none to learn.
+        rounds.evaluate(proposals, epsilon=0.0, iterations=iterations)
 
 
 def _before(candidate: Candidate, iteration: int) -> bool:
@@ -70,10 +72,17 @@ class Breeder:
         self.mutations = Mutations(rounds.planner, rounds.settings.granularity, generator)
 
     def child(self) -> Decision:
-        """A decision that can be built and whose network is new, if one was found in time."""
+        """A mutation of a good candidate, new if one was found in time."""
+        return self._new(lambda: self.mutations.mutated(self._parent()))
+
+    def founder(self) -> Decision:
+        """A random decision: where all children descend from one, few are far from it."""
+        return self._new(self.mutations.random_decision)
+
+    def _new(self, draw: Callable[[], Decision]) -> Decision:
         decision = NOTHING
         for _ in range(_TRIES):
-            decision = self.mutations.mutated(self._parent())
+            decision = draw()
             try:
                 _, _, key = self.rounds.evaluator.plan(decision)
             except IllegalArchitectureError:
@@ -129,6 +138,17 @@ class Mutations:
             else:
                 child = self._widths(child)
         return self._whole(child)
+
+    def random_decision(self) -> Decision:
+        """Each layer goes with a probability drawn first, and each width's share is drawn."""
+        odds = self.random.choice(_ODDS)
+        gone = [layer for layer in self.layers if self.random.random() < odds]
+        removed = frozenset(name for layer in gone for name in layer.operations)
+        widths = {
+            name: smaller_width(width, self.random.uniform(0.4, 1.0))
+            for name, width in self._free(Decision(removed)).items()
+        }
+        return self._whole(Decision(removed, widths))
 
     def _layer(self, decision: Decision) -> Decision:
         layer = self.random.choice(self.layers)

@@ -60,6 +60,7 @@ class Settings(_Frozen):
         "`local` mutate good candidates (evolution.py)",
     )
     population: int = Field(20, ge=2, description="evolution: how many candidates may be parents")
+    founders: int = Field(10, ge=0, description="evolution: so many random candidates come first")
     tournament: int = Field(5, ge=1, description="evolution: of so many the best is the parent")
     learner: Literal["reinforce", "actor-critic"] = "reinforce"
     baseline_decay: float = Field(0.9, ge=0, lt=1)
