@@ -160,7 +160,8 @@ class _Work:
         try:
             with self._timed("plan"):
                 if e.settings.project:
-                    self.decision = project(e.planner, self.decision, e.countable)
+                    allowed = e.settings.widths
+                    self.decision = project(e.planner, self.decision, e.countable, allowed)
                 architecture = e.planner.plan(self.decision)
                 self.key = e.key(architecture)
                 known = counted_cost(architecture)

@@ -94,6 +94,7 @@ class Search:
                     removed,
                     features=settings.features,
                     granularity=settings.granularity,
+                    widths=settings.widths,
                 ),
                 settings.shrinkage,
             )
