@@ -42,10 +42,11 @@ from hwn2n.network.layers import find_layers
 from hwn2n.network.planner import Planner
 from hwn2n.run.folder import read_json, write_json
 from hwn2n.run.provenance import versions
-from hwn2n.search.actions import SHRINK_VALUES, smaller_width
+from hwn2n.search.actions import SHRINK_VALUES
 from hwn2n.search.projection import counted_cost, project
 from hwn2n.search.school import School
 from hwn2n.search.settings import Settings, build_settings, suited_to
+from hwn2n.search.widths import Widths
 
 FULL = "full"
 PROXIES: dict[str, dict[str, Any]] = {
@@ -188,7 +189,7 @@ def candidates(
             try:
                 _, channels = planner.left(frozenset(removed))
                 widths = {
-                    group.name: smaller_width(group.width, generator.choice(SHRINK_VALUES))
+                    group.name: Widths().nearest(group, generator.choice(SHRINK_VALUES))
                     for group in channels.groups.values()
                     if not group.frozen
                 }

@@ -13,7 +13,8 @@ from hwn2n.network.layers import find_layers
 from hwn2n.network.operators import rule
 from hwn2n.network.planner import Planner
 from hwn2n.network.teachers import build_teacher
-from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel, smaller_width
+from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
+from hwn2n.search.widths import Widths
 
 PAPER_TEACHERS = {
     "conv4": (1, 28, 28),
@@ -132,7 +133,7 @@ def random_decision(planner: Planner, rng: random.Random, widest: float = 1.0) -
     architecture, channels = planner.left(removed)
     shares = [share for share in SHRINK_VALUES if share <= widest]
     widths = {
-        name: smaller_width(group.width, rng.choice(shares))
+        name: Widths().nearest(group, rng.choice(shares))
         for name, group in channels.groups.items()
         if not group.frozen
     }

@@ -81,7 +81,7 @@ def candidate(
 
 
 def test_widths_are_proportions_of_which_one_is_whole() -> None:
-    mutations = Mutations(PLANNER, "unit", random.Random(0))
+    mutations = Mutations(PLANNER, small.settings(), random.Random(0))
     seen: set[tuple[tuple[str, int], ...]] = set()
     for _ in range(200):
         child = mutations.mutated(Decision(widths={"conv1": 4, "conv2": 2, "conv3": 1}))
@@ -95,7 +95,7 @@ def test_widths_are_proportions_of_which_one_is_whole() -> None:
 
 
 def test_a_layer_that_is_put_back_takes_the_mean_share_of_the_others() -> None:
-    mutations = Mutations(PLANNER, "unit", random.Random(0))
+    mutations = Mutations(PLANNER, small.settings(), random.Random(0))
     child = mutations._whole(Decision(widths={"conv1": 4, "conv3": 3}))
     assert child.widths == {"conv1": 8, "conv2": 8, "conv3": 6}
     child = mutations._whole(Decision(widths={"conv1": 8, "conv3": 3}))
@@ -104,7 +104,7 @@ def test_a_layer_that_is_put_back_takes_the_mean_share_of_the_others() -> None:
 
 def test_a_layer_that_goes_takes_its_kernel_along() -> None:
     parent = Decision(kernels={"conv2": (1, 1), "conv3": (1, 1)})
-    mutations = Mutations(PLANNER, "unit", random.Random(2))
+    mutations = Mutations(PLANNER, small.settings(), random.Random(2))
     children = [mutations.mutated(parent) for _ in range(300)]
     gone = [c for c in children if {"conv2", "conv3"} & c.removed]
     assert gone
@@ -113,8 +113,17 @@ def test_a_layer_that_goes_takes_its_kernel_along() -> None:
         PLANNER.plan(child)
 
 
+def test_widths_are_those_that_the_settings_allow() -> None:
+    settings = small.settings(round_to=4, min_width=4)
+    mutations = Mutations(PLANNER, settings, random.Random(4))
+    decision = mutations.random_decision()
+    for _ in range(100):
+        decision = mutations.mutated(decision)
+        assert all(width in (4, WHOLE[name]) for name, width in decision.widths.items())
+
+
 def test_founders_are_far_apart() -> None:
-    mutations = Mutations(PLANNER, "unit", random.Random(3))
+    mutations = Mutations(PLANNER, small.settings(), random.Random(3))
     founders = [mutations.random_decision() for _ in range(100)]
     assert {len(f.removed) > 0 for f in founders} == {True, False}
     shares = [f.widths["conv2"] / 8 for f in founders if "conv2" in f.widths]
@@ -122,7 +131,7 @@ def test_founders_are_far_apart() -> None:
 
 
 def test_every_kind_of_change_happens_and_can_be_undone() -> None:
-    mutations = Mutations(PLANNER, "unit", random.Random(1))
+    mutations = Mutations(PLANNER, small.settings(), random.Random(1))
     children = [mutations.mutated(NOTHING) for _ in range(200)]
     assert {bool(c.removed) for c in children} == {True, False}
     assert {bool(c.kernels) for c in children} == {True, False}

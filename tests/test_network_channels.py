@@ -183,7 +183,15 @@ def test_a_kernel_without_padding_cannot_shrink_inside_a_branch():
     teacher = planner(Cropped)
     with pytest.raises(IllegalArchitectureError, match=r"\(add\) would combine shapes"):
         teacher.plan(Decision(kernels={"branch": (1, 1)}))
-    assert "no rule for aten.slice" in teacher.channels.groups["stem"].frozen
+    assert teacher.plan(Decision(widths={"stem": 2}))  # a border cut off leaves channels free
+    assert teacher.free_kernels() == frozenset()
+    assert planner(Mixed).free_kernels() == {"stem", "depthwise", "left"}
+    unpadded = planner(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
+        )
+    )
+    assert unpadded.free_kernels() == {"0"}  # nothing minds a larger image there
 
 
 def test_a_giant_linear_layer_is_illegal():
@@ -207,12 +215,28 @@ def test_channels_of_other_lengths_or_fixed_tensors_freeze():
     def held(m, x):
         return m.head((m.conv(x) * m.scale).mean([2, 3]))
 
-    for forward, reason in ((spread, "no rule"), (held, "reads a tensor of fixed size")):
+    def reversed_(m, x):
+        return m.head((m.conv(x) * m.scale[:, [3, 2, 1, 0]]).mean([2, 3]))
+
+    def normalised(m, x):
+        y = m.conv(x)
+        return m.head((y / y.cumsum(1)).mean([2, 3]))
+
+    for forward, reason in (
+        (spread, "4 channels of conv must stay together"),
+        (reversed_, "no rule for aten.index"),
+        (normalised, "no rule for aten.cumsum"),
+    ):
         teacher = planner(lambda forward=forward: Wrap(forward))
         assert reason in teacher.channels.groups["conv"].frozen
         assert teacher.channels.groups["conv"].width == 4
         with pytest.raises(IllegalArchitectureError, match="must keep 4 channels"):
             teacher.plan(Decision(widths={"conv": 3}))
+    free = planner(lambda: Wrap(held))
+    assert free.channels.groups["conv"].producers == ("conv", "scale_held")
+    plan = free.plan(Decision(widths={"conv": 3}))
+    assert plan.by_name()["scale_held"].config["shape"] == [1, 3, 1, 1]
+    assert instantiate(plan)(images(SHAPE)).shape == (2, 5)
 
 
 def test_functions_keep_the_shapes_that_they_know():
@@ -225,12 +249,16 @@ def test_functions_keep_the_shapes_that_they_know():
         return m.head((first * second[:, :, :1]).mean([2, 3]))
 
     teacher = planner(lambda: Wrap(split))
-    assert "no rule for aten.chunk" in teacher.channels.groups["again"].frozen
+    group = teacher.channels.groups["again"]
+    assert (group.frozen, group.width, group.step) == (None, 4, 2)
     assert teacher.plan(Decision(frozenset({"again"})))
-    with pytest.raises(IllegalArchitectureError, match="must keep 4 channels"):
-        teacher.plan(Decision(frozenset({"again"}), {"conv": 2}))
+    with pytest.raises(InputError, match="must be a multiple of 2, but got 3"):
+        teacher.plan(Decision(widths={"again": 3}))
+    plan = teacher.plan(Decision(frozenset({"again"}), {"conv": 2}))
+    assert plan.by_name()["head"].config["in_features"] == 2
+    assert instantiate(plan)(images(SHAPE)).shape == (2, 5)
     pooled = planner(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), Wrap(halves)))
-    with pytest.raises(IllegalArchitectureError, match="must read shapes"):
+    with pytest.raises(IllegalArchitectureError, match="must read 3 places, but would read 6"):
         pooled.plan(Decision(frozenset({"1"})))
     plan = teacher.plan(Decision(widths={"conv": 2}))
     assert instantiate(plan)(images(SHAPE)).shape == (2, 5)

@@ -6,13 +6,15 @@ from small import SHAPE, SmallNet, budget, small_data, small_teacher
 
 from hwn2n.errors import MeasurementError
 from hwn2n.hardware.local_target import LocalTarget
+from hwn2n.network.operators.work import FLOPS
+from hwn2n.network.planner import count
 from hwn2n.run.folder import RunFolder
 from hwn2n.search.assemble import assemble
 from hwn2n.search.settings import build_settings
 
 
 class Gram(SmallNet):
-    """Mixes positions by a product of two activations, which no rule of hwn2n counts."""
+    """Mixes positions by a product of two activations."""
 
     def forward(self, x):
         x = torch.relu(self.bn1(self.conv1(x)))
@@ -34,12 +36,20 @@ def assembled(tmp_path, *rows):
     )
 
 
-def test_flops_that_only_fvcore_knows_stop_a_budget_on_flops(tmp_path):
+def test_flops_that_only_fvcore_knows_stop_a_budget_on_flops(tmp_path, monkeypatch):
+    monkeypatch.delitem(FLOPS, "aten.bmm.default")
     with pytest.raises(MeasurementError, match=r"the budget needs flops.*account for all"):
         assembled(tmp_path, "{metric: flops, max: 50%}")
 
 
-def test_a_budget_without_flops_may_have_such_a_teacher(tmp_path):
+def test_products_of_activations_are_counted(tmp_path):
+    bench = assembled(tmp_path, "{metric: flops, max: 90%}")
+    assert bench.teacher_cost["flops"].value == count(bench.planner.teacher).flops
+    bench.ledger.close()
+
+
+def test_a_budget_without_flops_may_have_such_a_teacher(tmp_path, monkeypatch):
+    monkeypatch.delitem(FLOPS, "aten.bmm.default")
     bench = assembled(tmp_path, "{metric: params, max: 90%}")
     products = 2 * 8 * 64 * 64
     planned = bench.planner.teacher

@@ -22,8 +22,8 @@ from hwn2n.network.decision import Decision
 from hwn2n.network.layers import find_layers
 from hwn2n.network.operators import OPERATORS, rule
 from hwn2n.network.planner import Planner, count
-from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel, smaller_width
-from hwn2n.search.bounds import shapes, widths
+from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
+from hwn2n.search.bounds import follow, intervals
 from hwn2n.search.bounds.costs import COLUMNS, QUANTITIES, cost_bounds
 from hwn2n.search.bounds.program import Possible
 from hwn2n.search.bounds.proof import Limit, prove
@@ -87,7 +87,7 @@ class Strided(nn.Module):
 
 
 class Grouped(nn.Module):
-    """A grouped convolution, which freezes what it reads as long as it is there."""
+    """A grouped convolution, which loses whole groups, and with them what they read."""
 
     def __init__(self):
         super().__init__()
@@ -152,7 +152,7 @@ class Tokens(nn.Module):
 
 
 class Mid(nn.Module):
-    """Layer normalisation in the middle, which has no rule: before it all is frozen."""
+    """Layer normalisation of whole images, which has no rule: before it all is frozen."""
 
     def __init__(self):
         super().__init__()
@@ -205,10 +205,10 @@ def decisions(teacher, settings, removed, rng, random_ones):
     architecture, channels = teacher.left(removed)
     shrinks = bool(settings.shrinkage.updates)
 
-    def least(width):
+    def least(group):
         if settings.project:
-            return 1
-        return smaller_width(width, SHRINK_VALUES[0]) if shrinks else width
+            return settings.widths.least(group)
+        return settings.widths.nearest(group, SHRINK_VALUES[0]) if shrinks else group.width
 
     def kernels(share):
         sizes = {}
@@ -221,12 +221,16 @@ def decisions(teacher, settings, removed, rng, random_ones):
                 sizes[op.name] = sizes.get(same, size)
         return sizes
 
-    free = {name: g.width for name, g in channels.groups.items() if not g.frozen}
+    free = {name: group for name, group in channels.groups.items() if not group.frozen}
+    whole = {name: group.width for name, group in free.items()}
     for share in (SHRINK_VALUES[0], 1.0):
-        yield Decision(removed, {n: least(w) for n, w in free.items()}, kernels(lambda s=share: s))
-        yield Decision(removed, free, kernels(lambda s=share: s))
+        yield Decision(removed, {n: least(g) for n, g in free.items()}, kernels(lambda s=share: s))
+        yield Decision(removed, whole, kernels(lambda s=share: s))
     for _ in range(random_ones):
-        chosen = {name: rng.randint(least(width), width) for name, width in free.items()}
+        chosen = {
+            name: settings.widths.at_most(group, rng.randint(least(group), group.width))
+            for name, group in free.items()
+        }
         yield Decision(removed, chosen, kernels(lambda: rng.choice(SHRINK_VALUES)))
 
 
@@ -297,7 +301,7 @@ def inside_the_bounds(bounds, found):
 
 
 def test_every_kind_of_operator_has_bounds():
-    assert widths.RULES.keys() == shapes.RULES.keys() == OPERATORS.keys()
+    assert follow.RULES.keys() == intervals.RULES.keys() == OPERATORS.keys()
 
 
 @pytest.mark.parametrize("search", SEARCHES)
@@ -363,11 +367,10 @@ def test_bounds_by_hand():
 def test_widths_that_never_change_are_not_shrunk():
     # The first convolution feeds layer normalisation of 8 channels: only its kernel can shrink.
     assert parts("mid", "fast")["first"].params[0] == 8 * (3 + 1)
-    # A grouped convolution holds its input and its own channels where it is always there.
+    # A grouped convolution keeps one of its two groups at least, and so does who reads it.
     grouped = parts("grouped", "no removal")
-    assert grouped["first"].params[0] == 8 * (3 + 1)
-    assert grouped["grouped"].params[0] == 8 * (4 + 1)
-    assert grouped["last"].params[0] == 1 * (8 + 1)
+    assert grouped["grouped"].params[0] == 4 * (4 + 1)
+    assert grouped["last"].params[0] == 1 * (4 + 1)
     assert grouped["head"].params[0] == 5 * (1 + 1)
 
 
@@ -470,16 +473,16 @@ def test_rows_that_exclude_each_other_are_named_without_the_others():
 
 
 def test_rows_between_which_there_is_a_gap():
-    """With `up` there are at least 669 parameters, without it at most 589: half of it is none."""
-    rows = [{"metric": "params", "max": 660}, {"metric": "params", "min": 600}]
+    """With `up` or `down` there are at least 525 parameters, without both 453: half is none."""
+    rows = [{"metric": "params", "max": 520}, {"metric": "params", "min": 460}]
     text = refusal("tokens", rows, "no shrinkage")
-    assert re.search(r"params <= 660 .*, params >= 600 .* exclude each other; nothing was", text)
+    assert re.search(r"params <= 520 .*, params >= 460 .* exclude each other; nothing was", text)
     values = {values["params"] for _, values, _ in students("tokens", "no shrinkage")}
-    assert not [value for value in values if 589 < value < 669] and len(values) > 1
+    assert not [value for value in values if 453 < value < 525] and len(values) > 1
 
 
 def test_a_search_that_takes_too_long_leaves_the_question_open(monkeypatch):
-    rows = limits({"metric": "params", "max": 660}, {"metric": "params", "min": 600})
+    rows = limits({"metric": "params", "max": 520}, {"metric": "params", "min": 460})
     monkeypatch.setattr("hwn2n.search.bounds.program._NODES", 2)
     text = check_reachable(planner("tokens"), SEARCHES["no shrinkage"], rows)
     assert text is not None and text.startswith("nobody knows")

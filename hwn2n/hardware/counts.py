@@ -118,7 +118,7 @@ def _undisturbed(example_input: Tensor) -> Iterator[None]:
 
 
 def _copied(model: nn.Module) -> nn.Module:
-    """A deep copy in eval mode."""
+    """A deep copy in eval mode, without gradients."""
     try:
         subject = copy.deepcopy(model)
     except Exception as error:
@@ -129,7 +129,8 @@ def _copied(model: nn.Module) -> nn.Module:
     for module in subject.modules():
         # Set directly: modules from torch.export refuse .eval(), and have no modes to change.
         module.training = False
-    return subject
+    # FlopCounterMode asks for the history of each argument that could have one.
+    return subject.requires_grad_(False)
 
 
 def _traced(subject: nn.Module, example_input: Tensor) -> tuple[dict[str, int], dict[str, int]]:

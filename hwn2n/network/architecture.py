@@ -53,6 +53,13 @@ class Operation:
         return replace(self, config={**self.config, **changes})
 
 
+def owner(operation: Operation) -> str:
+    """The operation that has the weights which this one uses: itself, or the one it is tied to."""
+    if "of" in operation.config:
+        return str(operation.config["of"]).rpartition(".")[0]
+    return str(operation.config.get("tied_to", operation.name))
+
+
 @dataclass(frozen=True)
 class Architecture:
     """Operations in topological order, the shape of one image (C, H, W), and the output's name."""
@@ -91,8 +98,9 @@ class Architecture:
         rows = []
         for op in self.operations:
             config = dict(op.config)
-            if "tied_to" in config:
-                config["tied_to"] = number[config["tied_to"]]
+            if owner(op) != op.name:
+                config |= {"tied_to": number[owner(op)]}
+                config["of"] = str(config.get("of", "")).rpartition(".")[2]
             rows.append((op.kind, [number[name] for name in op.inputs], sorted(config.items())))
         text = json.dumps([list(self.input_shape), number[self.output], rows])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -135,7 +143,7 @@ class Architecture:
         for operation in operations:
             if operation.name in known:
                 raise InputError(f"{source}: {operation.name!r} must be made once, but is twice")
-            needed = (*operation.inputs, operation.config.get("tied_to", INPUT))
+            needed = (*operation.inputs, *({owner(operation)} - {operation.name}))
             if missing := [name for name in needed if name not in known]:
                 raise InputError(
                     f"{source}: {operation.name} reads {missing[0]!r} before it is made"

@@ -4,6 +4,9 @@ A removed operation becomes a bypass: its readers read its input. On the only pa
 network (a plain chain) the resolution may change; inside a branch, whose other side expects the
 smaller image, a removed stride stays as plain subsampling, so that sums and concatenations still
 meet (the paper's third degenerate case, section 3.3).
+
+A residual branch is removed by naming its operations and the sum that closes it: the sum then is
+its other side. Whatever nobody reads any more goes with it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,13 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from hwn2n.errors import InputError
-from hwn2n.network.architecture import INPUT, Architecture, IllegalArchitectureError, Operation
+from hwn2n.network.architecture import (
+    INPUT,
+    Architecture,
+    IllegalArchitectureError,
+    Operation,
+    owner,
+)
 from hwn2n.network.operators import rule
 
 
@@ -29,20 +38,36 @@ def without(architecture: Architecture, removed: Collection[str]) -> Architectur
         raise InputError(f"the network has no layer {unknown[0]!r}")
     if architecture.output in removed:
         raise IllegalArchitectureError(f"{architecture.output} makes the logits")
-    tied = {op.config["tied_to"] for op in architecture if "tied_to" in op.config}
+    users: dict[str, set[str]] = {}
+    for op in architecture:
+        users.setdefault(owner(op), set()).add(op.name)
     chain = chain_operations(architecture)
     stands_for: dict[str, str] = {INPUT: INPUT}
+    gone: dict[str, str] = {}  # what nothing stands for, and why: it can go with its readers only
+    closed: set[str] = set()  # sums at the end of a removed branch
     kept: list[Operation] = []
     for op in architecture:
-        inputs = tuple(stands_for[name] for name in op.inputs)
         if op.name not in removed:
+            if lost := [gone[name] for name in op.inputs if name in gone]:
+                raise IllegalArchitectureError(lost[0])
+            inputs = tuple(stands_for[name] for name in op.inputs)
             stands_for[op.name] = op.name
             kept.append(op if inputs == op.inputs else replace(op, inputs=inputs))
             continue
-        if not rule(op).bypassable or len(inputs) != 1:
-            raise IllegalArchitectureError(f"{op.name} ({op.kind}) cannot be bypassed")
-        if op.name in tied or "tied_to" in op.config:
+        if not users[owner(op)] <= set(removed):
             raise IllegalArchitectureError(f"{op.name} shares its weights with another layer")
+        left = [name for name in op.inputs if name not in removed or name in closed]
+        if op.kind == "add" and len(left) == 1 and left[0] not in gone:
+            stands_for[op.name] = stands_for[left[0]]
+            closed.add(op.name)
+            continue
+        if not rule(op).bypassable or len(op.inputs) != 1:
+            gone[op.name] = f"{op.name} ({op.kind}) cannot be bypassed"
+            continue
+        if op.inputs[0] in gone:
+            gone[op.name] = gone[op.inputs[0]]
+            continue
+        inputs = (stands_for[op.inputs[0]],)
         stride = op.config.get("stride", [1, 1])
         if op.name in chain or max(stride) == 1:
             stands_for[op.name] = inputs[0]
@@ -50,7 +75,17 @@ def without(architecture: Architecture, removed: Collection[str]) -> Architectur
             subsample = _subsample(op, inputs[0], stride)
             kept.append(subsample)
             stands_for[op.name] = subsample.name
-    return Architecture(tuple(kept), architecture.input_shape, architecture.output)
+    return Architecture(_read(kept, architecture), architecture.input_shape, architecture.output)
+
+
+def _read(kept: list[Operation], before: Architecture) -> tuple[Operation, ...]:
+    """Those of the operations that the output still depends on."""
+    wanted = {before.output}
+    for op in reversed(kept):
+        if op.name in wanted:
+            wanted.update(op.inputs)
+            wanted.add(owner(op))
+    return tuple(op for op in kept if op.name in wanted)
 
 
 def chain_operations(architecture: Architecture) -> frozenset[str]:

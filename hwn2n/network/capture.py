@@ -1,7 +1,7 @@
 """Capture: from any traceable network to an `Architecture` and its weights.
 
 torch.export gives the operator graph whatever classes the user wrote; each aten operator that
-`aten_rules` knows becomes an operation with a rule, every other one a `function` that runs
+`hwn2n.network.aten` knows becomes an operation with a rule, every other one a `function` that runs
 unchanged. Nothing is skipped in silence, and the captured network is compared with the teacher
 before anything is done with it.
 """
@@ -19,6 +19,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram, export
 
 from hwn2n.errors import InputError, one_line
+from hwn2n.network.aliasing import functional
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.module import instantiate_with
 from hwn2n.network.translate import translate
@@ -53,7 +54,7 @@ def capture(
     training mode included. Raises `InputError` if torch.export cannot trace it, if it is not such
     a classifier, or if the captured network does not compute what the model computes (to 1e-5).
     """
-    program = program or _export(model, input_shape)
+    program = functional(program or _export(model, input_shape))
     architecture, weights = translate(program, input_shape)
     captured = Captured(architecture, weights)
     _compare(captured, model, input_shape)
@@ -109,8 +110,7 @@ def _compare(captured: Captured, model: nn.Module, input_shape: tuple[int, int, 
     if not difference <= _TOLERANCE * scale:
         raise InputError(
             "the captured network must compute what the model computes, but differs by "
-            f"{difference:.3g} (does its forward pass depend on random numbers, or write into "
-            "parts of a tensor?)"
+            f"{difference:.3g} (does its forward pass depend on random numbers?)"
         )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwn2n.network.architecture import INPUT, Architecture
-from hwn2n.network.operators import rule
-from hwn2n.network.variables import ChannelVariables, Layout
-
-OWN_WIDTH = ("conv2d", "linear")
-"""Kinds that make channels of their own."""
+from hwn2n.network.layout import PLAIN, Layout, Structure
+from hwn2n.network.operators import Shape, rule
+from hwn2n.network.operators.base import freeze_all
+from hwn2n.network.order import MOST_LEAVES, leaves
+from hwn2n.network.variables import ChannelVariables
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,26 @@ class ChannelGroup:
     """Layers whose numbers of output channels are one number.
 
     `name` is the first operation (in the order of the forward pass) that makes these channels;
-    `width` the largest number they can have; `producers` all operations that make them; `frozen`
-    the reason why the width cannot change, or None.
+    `width` the largest number of them that it can make; `producers` all operations that make
+    them; `frozen` the reason why the width cannot change, or None.
+
+    Channels come and go in units (the groups of a grouped convolution): widths are multiples of
+    `step`, and `per_unit` are the channels of a unit for each of the producers. `spread` says
+    that kept channels are to be taken from all over the width.
     """
 
     name: str
     width: int
     producers: tuple[str, ...]
     frozen: str | None
+    step: int = 1
+    per_unit: tuple[int, ...] = (1,)
+    spread: bool = False
+
+    @property
+    def units(self) -> int:
+        """How many units there are at most."""
+        return self.width // self.step
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,7 @@ class ChannelMap:
     _group_of: dict[int, str]
     """Name of a variable's group; for fixed channels without a producer, the empty string."""
     _width_of: dict[int, int]
+    _structure_of: dict[int, Structure]
 
     def group_of(self, variable: int) -> ChannelGroup | None:
         """The group of a variable of a layout; None for channels that nothing makes (the image)."""
@@ -49,9 +63,23 @@ class ChannelMap:
         group = self.group_of(layout.parts[0])
         return group if group is not None and name in group.producers else None
 
-    def width(self, variable: int) -> int:
-        """The largest width of a variable."""
-        return self._width_of[variable]
+    def width(self, variable: int, widths: Mapping[str, int] | None = None) -> int:
+        """The largest width of a variable, or the one that it has where groups have `widths`."""
+        group = self.group_of(variable)
+        if group is None or widths is None or group.name not in widths:
+            return self._width_of[variable]
+        return widths[group.name] // group.step * self._structure_of[variable].per_unit
+
+    def structure(self, variable: int) -> Structure:
+        """How the variable's channels are made of its group's units."""
+        return self._structure_of[variable]
+
+    def own_width(self, name: str, widths: Mapping[str, int]) -> int | None:
+        """How many channels operation `name` makes itself where groups have `widths`, or None."""
+        layout = self.layouts[name]
+        if layout is None or self.own_group(name) is None:
+            return None
+        return self.width(layout.parts[0], widths)
 
 
 def relate(architecture: Architecture) -> ChannelMap:
@@ -61,12 +89,19 @@ def relate(architecture: Architecture) -> ChannelMap:
     widths meet that are not the same.
     """
     variables = ChannelVariables()
+    shapes: dict[str, Shape] = {INPUT: (-1, *architecture.input_shape)}
     image = Layout(1, (variables.fixed(architecture.input_shape[0], "the image's channels"),))
     layouts: dict[str, Layout | None] = {INPUT: image}
     owners: dict[str, tuple[list[Layout | None], Layout | None]] = {}
     for op in architecture:
         inputs = [layouts[name] for name in op.inputs]
-        layout = rule(op).relate(op, inputs, variables)
+        layout = rule(op).relate(op, inputs, [shapes[name] for name in op.inputs], variables)
+        layout = _in_bounds(op.name, layout, variables)
+        shapes[op.name] = op.shape or ()
+        if "of" in op.config:
+            name = op.config["of"].rpartition(".")[0]
+            for seen in (*owners[name][0], owners[name][1]):
+                freeze_all([seen], variables, f"{op.name} uses the weights of {name} as they are")
         if owner := op.config.get("tied_to"):
             _tie(owners.get(owner), (inputs, layout), variables, f"{op.name} shares its weights")
         owners[op.name] = (inputs, layout)
@@ -86,13 +121,23 @@ def _tie(
         return
     pairs = [*zip(first[0], second[0], strict=True), (first[1], second[1])]
     for mine, theirs in pairs:
-        if mine is None or theirs is None or len(mine.parts) != len(theirs.parts):
+        plain = mine and theirs and not mine.order and not theirs.order
+        if not plain or mine is None or theirs is None or len(mine.parts) != len(theirs.parts):
             for layout in (mine, theirs):
                 for part in layout.parts if layout else ():
                     variables.freeze(part, reason)
             continue
         for a, b in zip(mine.parts, theirs.parts, strict=True):
             variables.merge(a, b)
+
+
+def _in_bounds(name: str, layout: Layout | None, variables: ChannelVariables) -> Layout | None:
+    """No channels that can be followed, where they were mixed too often to follow them."""
+    if layout is None or layout.order is None or len(leaves(layout.order)) <= MOST_LEAVES:
+        return layout
+    for part in {*layout.parts, *leaves(layout.order)}:
+        variables.freeze(part, f"{name} mixes channels that were mixed too often before")
+    return None
 
 
 def _freeze_output(
@@ -114,17 +159,40 @@ def _collect(
     groups: dict[str, ChannelGroup] = {}
     group_of: dict[int, str] = {}
     width_of: dict[int, int] = {}
+    structure_of: dict[int, Structure] = {}
     for layout in layouts.values():
-        for part in layout.parts if layout else ():
+        found = {*layout.parts, *(leaves(layout.order) if layout.order else ())} if layout else ()
+        for part in sorted(found):
             if part in group_of:
                 continue
-            producers = sorted({p.name for p in variables.producers(part)}, key=order.__getitem__)
-            name = producers[0] if producers else ""
-            group_of[part] = name
+            group = _group(part, variables, order)
+            group_of[part] = group.name if group else ""
             width_of[part] = variables.width(part)
-            if name and name not in groups:
-                groups[name] = ChannelGroup(
-                    name, width_of[part], tuple(producers), variables.frozen(part)
-                )
+            structure_of[part] = variables.locate(part)[1]
+            if group:
+                groups.setdefault(group.name, group)
     ordered = dict(sorted(groups.items(), key=lambda item: order[item[0]]))
-    return ChannelMap(layouts, ordered, group_of, width_of)
+    return ChannelMap(layouts, ordered, group_of, width_of, structure_of)
+
+
+def _group(
+    variable: int, variables: ChannelVariables, order: dict[str, int]
+) -> ChannelGroup | None:
+    producers = sorted(variables.producers(variable), key=lambda p: order[p.name])
+    if not producers:
+        return None
+    first = producers[0].structure
+    per_unit = variables.locate(variable)[1].per_unit
+    units = variables.width(variable) // per_unit
+    frozen = variables.frozen(variable)
+    if units == 1 and first != PLAIN and frozen is None:
+        frozen = f"the {first.per_unit} channels of {producers[0].name} must stay together"
+    return ChannelGroup(
+        name=producers[0].name,
+        width=units * first.per_unit,
+        producers=tuple(dict.fromkeys(p.name for p in producers)),
+        frozen=frozen,
+        step=first.per_unit,
+        per_unit=tuple(sorted({p.structure.per_unit for p in producers})),
+        spread=variables.is_spread(variable),
+    )

@@ -8,16 +8,20 @@ Kernels are cropped around their centre.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
 from hwn2n.network.architecture import Architecture, Operation
 from hwn2n.network.capture import Captured
-from hwn2n.network.channels import ChannelMap
+from hwn2n.network.channels import ChannelGroup, ChannelMap
 from hwn2n.network.decision import Decision
+from hwn2n.network.layout import Layout
 from hwn2n.network.module import instantiate
-from hwn2n.network.picking import NEW, PICKERS, Kept, inherited
+from hwn2n.network.operators.held import held_axis
+from hwn2n.network.order import arrange, leaves
+from hwn2n.network.picking import NEW, PICKERS, Kept, inherited, made_channels
 from hwn2n.network.planner import Planner
-from hwn2n.network.variables import Layout
 
 
 class Inheritance:
@@ -30,19 +34,48 @@ class Inheritance:
         weights = teacher.weights  # those of tied layers under their owner's name only
         self._ranking = {
             name: _rank(
-                [weights[key] for p in group.producers if (key := f"{p}.weight") in weights]
+                [
+                    _unit_norms(self._operations[p], weights[key], planner.channels, group)
+                    for p in group.producers
+                    if (key := f"{p}.weight") in weights
+                ]
             )
             for name, group in planner.channels.groups.items()
         }
 
     def keep(self, group: str, count: int) -> list[int]:
-        """The teacher's `count` most important channels of a group, in ascending order.
+        """The teacher's `count` most important units of a group, in ascending order.
 
-        Asked for more channels than there are, the rest is `NEW`.
+        Units are channels, but for groups of several channels each. Where the readers mix their
+        order, the most important of each of `count` equal stretches, so that halves stay halves.
+        Asked for more units than there are, the rest is `NEW`.
         """
         ranking = self._ranking[group]
+        if self.planner.channels.groups[group].spread and count < len(ranking):
+            place = {unit: i for i, unit in enumerate(ranking)}
+            ends = [i * len(ranking) // count for i in range(count + 1)]
+            return [
+                min(range(low, high), key=place.__getitem__)
+                for low, high in itertools.pairwise(ends)
+            ]
         kept = sorted(ranking[:count])
         return kept + [NEW] * (count - len(kept))
+
+    def _channels(self, variable: int, width: int) -> list[int]:
+        """Which of the channels that a variable has in the teacher are kept, `width` in all."""
+        channels = self.planner.channels
+        group, whole = channels.group_of(variable), channels.width(variable)
+        if group is None:
+            return [*range(min(width, whole)), *[NEW] * (width - whole)]
+        structure = channels.structure(variable)
+        units, per_unit = whole // structure.per_unit, structure.per_unit
+        kept = self.keep(group.name, -(-width // per_unit))
+        return [
+            NEW if unit == NEW else (s * units + unit) * structure.block + b
+            for s in range(structure.sections)
+            for unit in kept
+            for b in range(structure.block)
+        ][:width]
 
     def weights(
         self, student: Architecture, decision: Decision, *, seed: int
@@ -55,24 +88,41 @@ class Inheritance:
         _, channels = self.planner.left(decision.removed)
         state: dict[str, torch.Tensor] = {}
         for i, op in enumerate(student):
+            if "of" in op.config:
+                continue
             if op.kind == "constant":
-                key = f"{op.name}.weight"
-                state[key] = self.teacher.weights[key].clone()
+                state[f"{op.name}.weight"] = self._held(op)
             elif op.kind in PICKERS and "tied_to" not in op.config:
                 kept = self._kept(op, channels, decision)
                 state |= inherited(op, self.teacher.weights, kept, seed + i)
         return state
 
+    def _held(self, op: Operation) -> torch.Tensor:
+        """A tensor that the forward pass uses directly, cut to the channels that are kept."""
+        weight = self.teacher.weights[f"{op.name}.weight"]
+        axis = held_axis(self._operations[op.name].config["shape"])
+        if list(weight.shape) == op.config["shape"] or axis is None:
+            return weight.clone()
+        layout = self.planner.channels.layouts[op.name]
+        assert layout is not None
+        kept = self._channels(layout.parts[0], op.config["shape"][axis])
+        return weight.index_select(axis, torch.tensor(kept))
+
     def _kept(self, op: Operation, channels: ChannelMap, decision: Decision) -> Kept:
         """Which of the teacher's channels an operation makes and reads."""
-        old_layout = self.planner.channels.layouts[self._operations[op.name].inputs[0]]
-        read = self._taken(old_layout, channels.layouts[op.inputs[0]], channels, decision)
-        group = self.planner.channels.own_group(op.name)
-        made = None if group is None else self.keep(group.name, _width(op))
+        old = self.planner.channels.layouts[self._operations[op.name].inputs[0]]
+        new = channels.layouts[op.inputs[0]]
+        made = self.planner.channels.layouts[op.name]
         total = None
-        if old_layout is not None:
-            total = sum(self.planner.channels.width(part) for part in old_layout.parts)
-        return Kept(made=made, read=read, readable=total)
+        if old is not None:
+            total = sum(self.planner.channels.width(part) for part in old.parts)
+        return Kept(
+            made=self._channels(made.parts[0], made_channels(op))
+            if made is not None and self.planner.channels.own_group(op.name)
+            else None,
+            read=self._taken(old, new, channels, decision),
+            readable=total,
+        )
 
     def _taken(
         self,
@@ -81,28 +131,26 @@ class Inheritance:
         channels: ChannelMap,
         decision: Decision,
     ) -> list[int] | None:
-        """Which of the teacher's channels the student's are, along one layout; None = all."""
+        """Which of the teacher's channels the student's are, along one layout; None = all.
+
+        The i-th variable that is read there stands for the i-th that is read here: the same one,
+        unless a removed layer brought another, of which the most important are taken.
+        """
         if old is None or new is None:
             return None
-        taken: list[int] = []
-        offset = 0
-        for i, part in enumerate(new.parts):
-            group = channels.group_of(part)
-            width = channels.width(part)
-            if group is not None:
-                width = decision.widths.get(group.name, width)
-            if i >= len(old.parts):
-                taken += [NEW] * width
-                continue
-            old_group = self.planner.channels.group_of(old.parts[i])
-            old_width = self.planner.channels.width(old.parts[i])
-            if old_group is None:
-                kept = [*range(min(width, old_width)), *[NEW] * (width - old_width)]
-            else:
-                kept = self.keep(old_group.name, width)
-            taken += [NEW if k == NEW else offset + k for k in kept]
-            offset += old_width
-        return taken
+        before = leaves(old.channels)
+
+        def kept(i: int, variable: int) -> list[tuple[int, int]]:
+            width = channels.width(variable, decision.widths)
+            if i >= len(before):
+                return [(i, NEW)] * width
+            return [(i, channel) for channel in self._channels(before[i], width)]
+
+        def all_of(i: int, variable: int) -> list[tuple[int, int]]:
+            return [(i, channel) for channel in range(self.planner.channels.width(variable))]
+
+        place = {channel: at for at, channel in enumerate(arrange(old.channels, all_of))}
+        return [place.get(channel, NEW) for channel in arrange(new.channels, kept)]
 
 
 def fresh_weights(architecture: Architecture, *, seed: int) -> dict[str, torch.Tensor]:
@@ -112,15 +160,24 @@ def fresh_weights(architecture: Architecture, *, seed: int) -> dict[str, torch.T
         return {key: value.clone() for key, value in instantiate(architecture).state_dict().items()}
 
 
-def _rank(filters: list[torch.Tensor]) -> list[int]:
-    """Channels from the most to the least important; ties in the teacher's own order."""
-    width = min(weight.shape[0] for weight in filters)
-    score = torch.zeros(width, dtype=torch.float64)
-    for weight in filters:
-        norms = weight[:width].double().abs().flatten(1).sum(1)
-        score += norms / norms.mean().clamp_min(1e-12)
+def _rank(norms: list[torch.Tensor]) -> list[int]:
+    """Units from the most to the least important; ties in the teacher's own order."""
+    units = min(len(norm) for norm in norms)
+    score = torch.zeros(units, dtype=torch.float64)
+    for norm in norms:
+        score += norm[:units] / norm[:units].mean().clamp_min(1e-12)
     return torch.argsort(score, descending=True, stable=True).tolist()
 
 
-def _width(op: Operation) -> int:
-    return op.config["out_channels"] if op.kind == "conv2d" else op.config["out_features"]
+def _unit_norms(
+    op: Operation, weight: torch.Tensor, channels: ChannelMap, group: ChannelGroup
+) -> torch.Tensor:
+    """(units,): the L1 norm of the filters that make each unit of a group's channels."""
+    layout = channels.layouts[op.name]
+    assert layout is not None
+    axis = {"conv_transpose2d": 1, "constant": held_axis(list(weight.shape))}.get(op.kind, 0)
+    filters = weight.double().abs().movedim(axis or 0, 0)
+    structure = channels.structure(layout.parts[0])
+    units = filters.shape[0] // structure.per_unit
+    norms = filters.reshape(filters.shape[0], -1)[: units * structure.per_unit].sum(1)
+    return norms.reshape(structure.sections, units, structure.block).sum((0, 2))

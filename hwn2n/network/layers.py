@@ -3,7 +3,8 @@
 The paper's policies take one step for each layer. A layer here is an operation that computes
 something (a convolution, a fully connected layer, a pooling) together with the batch
 normalisation, activation and dropout that only it feeds: they go when it goes, as in the
-authors' experiments. With granularity `operator` each operation is a layer of its own.
+authors' experiments. With granularity `operator` each operation is a layer of its own; with
+`block` a whole residual branch is one layer, beside those that are in no branch.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hwn2n.network.architecture import INPUT, Architecture, IllegalArchitectureError, Operation
+from hwn2n.network.blocks import find_blocks
 from hwn2n.network.operators import Shape, rule
+from hwn2n.network.operators.base import channel_axis
 from hwn2n.network.planner import Planner
 from hwn2n.network.resize import resize
 
-Granularity = Literal["unit", "operator"]
+Granularity = Literal["unit", "operator", "block"]
 
 MAIN_KINDS = ("conv2d", "linear", "max_pool2d", "avg_pool2d")
-FOLLOWERS = ("batch_norm", "activation", "dropout")
+FOLLOWERS = ("batch_norm", "group_norm", "layer_norm", "activation", "dropout")
 JOINS = ("add", "cat")
 
 
@@ -65,16 +68,24 @@ def find_layers(
     operations = architecture.by_name()
     layers = []
     taken: set[str] = set()
+    blocks = {}
+    if granularity == "block":
+        blocks = {block.join: block for block in find_blocks(architecture)}
+        taken.update(name for block in blocks.values() for name in block.operations)
     for op in architecture:
+        if op.name in blocks:
+            members = [operations[name] for name in (*blocks[op.name].operations, op.name)]
+            layers.append(_layer(planner, architecture, members, readers, removed, op))
+            continue
         main = op.kind in MAIN_KINDS and op.source is None
         alone = granularity == "operator" and op.kind in FOLLOWERS
         if op.name in taken or not (main or alone):
             continue
         members = [op]
-        if granularity == "unit":
+        if granularity != "operator":
             members += _followers(op, readers, operations)
         taken.update(member.name for member in members)
-        layers.append(_layer(planner, architecture, members, readers, removed))
+        layers.append(_layer(planner, architecture, members, readers, removed, op))
     return tuple(layers)
 
 
@@ -110,8 +121,10 @@ def _layer(
     members: list[Operation],
     readers: dict[str, list[str]],
     removed: frozenset[str],
+    op: Operation,
 ) -> Layer:
-    op, last = members[0], members[-1]
+    """The layer that `members` are; `op` is the one that it is called after."""
+    last = members[-1]
     shapes: dict[str, Shape] = {INPUT: (-1, *architecture.input_shape)}
     shapes |= {o.name: o.shape or () for o in architecture}
     kinds = {o.name: o.kind for o in architecture}
@@ -128,13 +141,20 @@ def _layer(
         kernel=cfg.get("kernel_size", [0])[0],
         stride=cfg.get("stride", [0])[0],
         padding=cfg.get("padding", [0])[0],
-        inputs=source[1],
-        outputs=shape[1],
+        inputs=_channels(op, source),
+        outputs=_channels(op, shape),
         skip_start=_leaves(last, readers, architecture.by_name()),
         skip_end=bool(after) and all(kinds[name] in JOINS for name in after),
         params=sum(rule(m).parameters(m) for m in members),
         flops=flops,
     )
+
+
+def _channels(op: Operation, shape: Shape) -> int:
+    """How many channels a tensor has that a layer reads or makes."""
+    if op.kind == "linear" or len(shape) < 2:
+        return abs(shape[-1]) if shape else 0
+    return abs(shape[channel_axis(shape)])
 
 
 def _why_kept(planner: Planner, members: list[Operation], removed: frozenset[str]) -> str | None:

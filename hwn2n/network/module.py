@@ -9,6 +9,7 @@ from torch import fx, nn
 
 from hwn2n.errors import InputError
 from hwn2n.network.architecture import INPUT, Architecture, Operation
+from hwn2n.network.blank import Blank
 from hwn2n.network.operators import rule
 from hwn2n.network.operators.opaque import decode, resolve
 
@@ -44,7 +45,7 @@ def instantiate_with(
     The tensors become the network's own, without a copy and without drawing random numbers.
     Raises `InputError` if they are not those that the architecture needs.
     """
-    with torch.device("meta"):
+    with Blank():
         module = instantiate(architecture)
     try:
         module.load_state_dict(weights, assign=True)
@@ -57,6 +58,8 @@ def instantiate_with(
 def _call(op: Operation, inputs: tuple[Any, ...], root: nn.Module, graph: fx.Graph) -> fx.Node:
     if owner := op.config.get("tied_to"):
         return graph.call_module(owner, inputs)
+    if weight := op.config.get("of"):
+        return graph.get_attr(weight)
     if op.kind == "function":
         # called as itself and not through its rule, so that the student's code shows it
         args = tuple(decode(op.config["args"], inputs))
@@ -79,4 +82,8 @@ def _add(root: nn.Module, path: str, module: nn.Module) -> None:
             child = nn.Module()
             at.add_module(name, child)
         at = child
+    container = at._modules.get(last)
+    if container is not None:
+        # a module with weights that calls others, made before it
+        module._modules.update(container._modules)
     at.add_module(last, module)

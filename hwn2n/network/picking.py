@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwn2n.network.architecture import Operation
+from hwn2n.network.blank import state_shapes
 from hwn2n.network.operators import rule
 
 NEW = -1
@@ -46,8 +47,7 @@ def inherited(
     Fresh values (for channels marked `NEW`, and for shapes that the teacher's cannot be cut to)
     are torch's own initialisation from `seed`.
     """
-    with torch.device("meta"):
-        shapes = {key: value.shape for key, value in _state(op).items()}
+    shapes = {key: torch.Size(shape) for key, shape in state_shapes(op).items()}
     state = {}
     fresh: dict[str, Tensor] = {}
     for key, shape in shapes.items():
@@ -74,10 +74,10 @@ def _conv2d(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
     rows, columns = _index(kept.made), _index(kept.read)
     if op.config["depthwise"]:
         rows, columns = columns, None  # one filter for each channel that is read
-    elif op.config["groups"] > 1:
-        rows, columns = None, None  # frozen
-    if old.dim() == 1:
-        return _Cut(old, rows)
+    if old.dim() == 1 or ("standardised" in op.config and old[0].numel() == 1):
+        return _Cut(old, rows)  # biases and gains
+    if kept.readable is not None and old.shape[1] < kept.readable:
+        columns = None  # grouped: each filter that stays reads the whole of its own group
     top, left = ((old.shape[2 + i] - shape[2 + i]) // 2 for i in range(2))
     return _Cut(old[:, :, top : top + shape[2], left : left + shape[3]], rows, columns)
 
@@ -93,7 +93,7 @@ def _linear(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
     return _Cut(grid.flatten(1), rows, _index(kept.read, positions))
 
 
-def _batch_norm(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
+def _norm(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
     if old.dim() == 0 or kept.read is None or kept.readable is None:
         return _Cut(old)
     positions = shape[0] // len(kept.read)
@@ -102,10 +102,24 @@ def _batch_norm(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _C
     return _Cut(old, _index(kept.read, positions))
 
 
+def _conv_transpose2d(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
+    if old.dim() == 1 or op.config["groups"] > 1:
+        return _Cut(old, _index(kept.made) if op.config["groups"] == 1 else None)
+    return _Cut(old, _index(kept.read), _index(kept.made))
+
+
+def made_channels(op: Operation) -> int:
+    """How many channels an operation with channels of its own makes."""
+    return op.config["out_features"] if op.kind == "linear" else op.config["out_channels"]
+
+
 PICKERS: dict[str, Callable[[Operation, Tensor, torch.Size, Kept], _Cut]] = {
     "conv2d": _conv2d,
     "linear": _linear,
-    "batch_norm": _batch_norm,
+    "conv_transpose2d": _conv_transpose2d,
+    "batch_norm": _norm,
+    "layer_norm": _norm,
+    "group_norm": _norm,
 }
 """How to cut the tensors of each kind of operation with weights."""
 
@@ -144,10 +158,10 @@ def _taken(cut: _Cut, shape: torch.Size, fresh: Tensor | None) -> Tensor:
     if value.data_ptr() == cut.tensor.data_ptr() or not value.is_contiguous():
         value = value.clone(memory_format=torch.contiguous_format)
     if fresh is not None:
-        if cut.rows is not None:
-            value[cut.rows == NEW] = fresh[cut.rows == NEW]
-        if cut.columns is not None:
-            value[:, cut.columns == NEW] = fresh[:, cut.columns == NEW]
+        for dim, index in enumerate((cut.rows, cut.columns)):
+            if index is not None:
+                along = [-1 if d == dim else 1 for d in range(value.dim())]
+                value = torch.where((index == NEW).view(along), fresh, value)
     return value
 
 

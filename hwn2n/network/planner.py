@@ -6,7 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hwn2n.network.architecture import INPUT, Architecture
+from hwn2n.network.architecture import (
+    INPUT,
+    Architecture,
+    IllegalArchitectureError,
+    Operation,
+    owner,
+)
 from hwn2n.network.bypass import without
 from hwn2n.network.channels import ChannelMap, relate
 from hwn2n.network.decision import Decision
@@ -41,6 +47,13 @@ def count(architecture: Architecture) -> Counts:
     return Counts(params, flops, 4 * params + buffers)
 
 
+def _shared_kernel(
+    architecture: Architecture, op: Operation, kernel: tuple[int, int]
+) -> dict[str, tuple[int, int]]:
+    """The kernel for an operation and for those that share its weights."""
+    return {other.name: kernel for other in architecture if owner(other) == owner(op)}
+
+
 class Planner:
     """Plans students of one teacher; what a removal leaves is worked out once and kept."""
 
@@ -48,6 +61,7 @@ class Planner:
         self.teacher = teacher
         self.channels = relate(teacher)
         self._left = lru_cache(maxsize=256)(self._leave)
+        self._kernels = lru_cache(maxsize=256)(self._find_kernels)
 
     def left(self, removed: Collection[str]) -> tuple[Architecture, ChannelMap]:
         """The teacher without `removed`, at full width, and its channel groups.
@@ -59,6 +73,36 @@ class Planner:
     def _leave(self, removed: frozenset[str]) -> tuple[Architecture, ChannelMap]:
         architecture = without(self.teacher, removed)
         return architecture, relate(architecture)
+
+    def free_kernels(self, removed: Collection[str] = ()) -> frozenset[str]:
+        """The convolutions of what `removed` leaves whose kernel may shrink.
+
+        Those with a kernel larger than one and as much padding; of the others, whose output would
+        grow, those that the rest of the network lets grow. The search is not offered kernels that
+        could only make illegal candidates.
+        """
+        return self._kernels(frozenset(removed))
+
+    def _find_kernels(self, removed: frozenset[str]) -> frozenset[str]:
+        architecture, channels = self.left(removed)
+        found = set()
+        for op in architecture:
+            if not rule(op).has_kernel or max(op.config["kernel_size"]) == 1:
+                continue
+            size, padding, dilation = (
+                op.config[key] for key in ("kernel_size", "padding", "dilation")
+            )
+            least = (2 - size[0] % 2, 2 - size[1] % 2)
+            less = [dilation[i] * (size[i] - least[i]) for i in range(2)]
+            if all(2 * padding[i] >= less[i] for i in range(2)):
+                found.add(op.name)
+                continue
+            try:
+                resize(architecture, {}, _shared_kernel(architecture, op, least), channels)
+            except IllegalArchitectureError:
+                continue
+            found.add(op.name)
+        return frozenset(found)
 
     def plan(self, decision: Decision) -> Architecture:
         """The student's architecture. Raises `IllegalArchitectureError` with the reason."""

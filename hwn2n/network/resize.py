@@ -29,8 +29,7 @@ def resize(
     resized: list[Operation] = []
     for op in architecture:
         inputs = [shapes[name] for name in op.inputs]
-        group = channels.own_group(op.name)
-        width = None if group is None else widths.get(group.name, group.width)
+        width = channels.own_width(op.name, widths)
         if op.name in kernels:
             op = with_kernel(op, kernels[op.name])
         op = rule(op).resize(op, inputs, width)
@@ -86,6 +85,10 @@ def _check(
         if not 1 <= width <= group.width:
             raise InputError(
                 f"the width of {name} must be between 1 and {group.width}, but got {width}"
+            )
+        if width % group.step:
+            raise InputError(
+                f"the width of {name} must be a multiple of {group.step}, but got {width}"
             )
     for name in kernels:
         if name not in operations or not rule(operations[name]).has_kernel:

@@ -8,8 +8,10 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from hwn2n.errors import InputError
-from hwn2n.network.architecture import Architecture, Operation
-from hwn2n.network.aten_rules import RULES
+from hwn2n.network.architecture import Architecture, Operation, owner
+from hwn2n.network.aten import RULES
+from hwn2n.network.aten.standardised import standardising
+from hwn2n.network.folding import Folding
 from hwn2n.network.translation import Translation, Weights, function
 
 
@@ -25,13 +27,16 @@ def translate(
     found = Translation(tensors)
     _read_placeholders(found, program)
     output = ""
+    folding = Folding(found)
+    part_of_others = standardising(found, program.graph)
     for node in program.graph.nodes:
         if node.op == "call_function":
-            _add(found, node)
+            if node not in part_of_others and not folding.folds(node):
+                _add(found, node)
         elif node.op == "output":
             output = _output(found, node)
     operations = _needed(found.operations, output)
-    used = {op.config.get("tied_to", op.name) for op in operations}
+    used = {owner(op) for op in operations}
     weights = {k: v for k, v in found.weights.items() if k.rpartition(".")[0] in used}
     return Architecture(operations, input_shape, output), weights
 
@@ -93,5 +98,5 @@ def _needed(operations: dict[str, Operation], output: str) -> tuple[Operation, .
     for operation in reversed(operations.values()):
         if operation.name in wanted:
             wanted.update(operation.inputs)
-            wanted.add(operation.config.get("tied_to", operation.name))
+            wanted.add(owner(operation))
     return tuple(op for op in operations.values() if op.name in wanted)

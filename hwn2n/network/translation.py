@@ -20,8 +20,9 @@ class Translation:
     """What the rules of `aten_rules` read from and add to.
 
     `operations` and `weights` are the result so far; `name_of` the operation behind a graph
-    node, `tensor_of` the path, value and trainability of a parameter or buffer that a node
-    stands for; `state` the model's whole state, used or not.
+    node, `tensor_of` the path, value and trainability of a parameter, buffer or constant that a
+    node stands for; `folded` the value of a node that depends on no image; `state` the
+    model's whole state, used or not.
     """
 
     def __init__(self, state: Weights) -> None:
@@ -30,8 +31,12 @@ class Translation:
         self.weights: Weights = {}
         self.name_of: dict[fx.Node, str] = {}
         self.tensor_of: dict[fx.Node, tuple[str, torch.Tensor, bool]] = {}
+        self.folded: dict[fx.Node, torch.Tensor] = {}
         self._batch: Any = None
+        self._alias: dict[fx.Node, fx.Node] = {}
         self._owner_of: dict[tuple[str, ...], str] = {}
+        self._owned: dict[str, str] = {}
+        self._held: set[str] = set()
         # Names of the modules that hold weights, and of those around them, are theirs alone.
         self._reserved = {INPUT, ""}
         for path in state:
@@ -50,34 +55,59 @@ class Translation:
         """Name of the operation behind a graph node; a held tensor becomes an operation."""
         if node in self.name_of:
             return self.name_of[node]
+        if node in self.folded:
+            value = self.folded[node].detach().cpu().contiguous().clone()
+            self.tensor_of[node] = (node.name, value, False)
         if node not in self.tensor_of:
             raise InputError(
                 f"the model's forward pass must not change its own tensors, but {node} does"
             )
         path, tensor, trainable = self.tensor_of[node]
-        config = {
+        config: dict[str, Any] = {
             "shape": list(tensor.shape),
             "dtype": str(tensor.dtype).removeprefix("torch."),
             "trainable": trainable,
         }
         name = self.unique(f"{path.replace('.', '_')}_held")
-        self.weights[f"{name}.weight"] = tensor
+        if path in self._owned:
+            config["of"] = self._owned[path]  # a weight that a layer has is that layer's own
+        else:
+            self._held.add(path)
+            self.weights[f"{name}.weight"] = tensor
         self.operations[name] = Operation(name, "constant", (), config, tuple(tensor.shape))
         self.name_of[node] = name
         return name
 
-    def shape(self, node: Any) -> Shape | None:
-        """Shape of a node's tensor with -1 for the batch.
+    def alias(self, node: fx.Node, source: Any) -> Operation:
+        """Readers of the node read `source` instead; returns the operation behind that."""
+        self._alias[node] = source
+        return self.operations[self.read(source)]
 
-        None for what is no tensor, and for tensors with the batch anywhere but in front.
+    def forget_folded(self) -> None:
+        """Tensors that do not depend on images were written into: who reads them reads anew."""
+        for node in self.folded:
+            self.name_of.pop(node, None)
+            self.tensor_of.pop(node, None)
+
+    def shape(self, node: Any) -> Shape | None:
+        """Shape of a node's tensor with -1 for the batch, -9 for nine times the batch.
+
+        None for what is no tensor, and for sizes that depend on the batch in other ways.
         """
+        node = self._alias.get(node, node)
         value = node.meta.get("val") if isinstance(node, fx.Node) else None
         if not isinstance(value, torch.Tensor):
             return None
-        sizes = tuple(d if isinstance(d, int) else _expression(d) for d in value.shape)
-        if sizes and sizes[0] == self._batch:
-            sizes = (-1, *sizes[1:])
+        sizes = tuple(d if isinstance(d, int) else self._batches(d) for d in value.shape)
         return sizes if all(isinstance(d, int) for d in sizes) else None
+
+    def _batches(self, size: torch.SymInt) -> int | None:
+        """A multiple of the batch as a negative number; None for anything else."""
+        try:
+            times = _expression(size) / self._batch
+        except TypeError:
+            return None
+        return -int(times) if times.is_Integer else None
 
     def unique(self, wanted: str) -> str:
         """`wanted`, or `wanted_1` ... if an operation or a module with weights is called so."""
@@ -114,6 +144,8 @@ class Translation:
         owner = self._owner_of.get(paths)
         if owner is not None and self.operations[owner].config != config:
             return None
+        if owner is None and any(path in self._owned or path in self._held for path in paths):
+            return None  # another operation has one of them, and it is held once
         inputs = (self.read(node.args[0]),)
         if owner is not None:
             name = self.unique(owner)
@@ -125,6 +157,7 @@ class Translation:
         self._owner_of[paths] = name
         for key, value in given.items():
             self.weights[f"{name}.{key}"] = self.tensor_of[value][1]
+            self._owned[self.tensor_of[value][0]] = f"{name}.{key}"
         return Operation(name, kind, inputs, config, shape)
 
 

@@ -8,6 +8,7 @@ from hwn2n.network.architecture import Operation
 
 _SHORT = {
     "conv2d": "conv",
+    "conv_transpose2d": "transposed conv",
     "batch_norm": "batch norm",
     "max_pool2d": "max pool",
     "avg_pool2d": "avg pool",

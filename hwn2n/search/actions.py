@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from hwn2n.errors import InputError
+from hwn2n.network.architecture import owner
 from hwn2n.network.decision import Decision
 from hwn2n.network.layers import Granularity, Layer, find_layers
 from hwn2n.network.operators import rule
@@ -18,6 +19,7 @@ from hwn2n.network.planner import Planner
 from hwn2n.search.features import FEATURES, FeatureSet, Variable
 from hwn2n.search.policies.removal import KEEP, REMOVE
 from hwn2n.search.steps import FREE, Steps
+from hwn2n.search.widths import Widths
 
 SHRINK_VALUES = tuple(round(0.1 * i, 1) for i in range(1, 11))
 """The shrinkage policy's actions: the share that is kept (section 3.2.2)."""
@@ -69,7 +71,9 @@ class ShrinkageStage:
     Variables of a convolution are its kernel size and its number of filters, of a linear layer
     its outputs; padding follows the kernel (see `resize.with_kernel`). A width that is tied to an
     earlier layer's copies that layer's action, as does a kernel that two layers share; a width
-    that is frozen keeps everything.
+    that is frozen keeps everything, as does a kernel without the padding to shrink with. `widths`
+    says which widths may be chosen (`round_to`, `floor`); an action stands for the one nearest to
+    its share.
     """
 
     name = "shrinkage"
@@ -81,11 +85,15 @@ class ShrinkageStage:
         *,
         features: FeatureSet = "normalised",
         granularity: Granularity = "unit",
+        widths: Widths = Widths(),  # noqa: B008 - frozen, so one for all
     ) -> None:
         self.removed = removed
+        self.widths = widths
         architecture, self.channels = planner.left(removed)
         self.operations = architecture.by_name()
-        layers = find_layers(planner, granularity, removed)
+        self.kernels = planner.free_kernels(removed)
+        # of a residual branch each layer has widths of its own
+        layers = find_layers(planner, "unit" if granularity == "block" else granularity, removed)
         describe = FEATURES[features]
         rows: list[list[float]] = []
         self.variables: list[tuple[Layer, Variable]] = []
@@ -123,10 +131,9 @@ class ShrinkageStage:
         return found
 
     def _shared(self, layer: Layer, variable: Variable) -> str | None:
-        """What steps with one and the same number have in common; None for a frozen width."""
+        """What steps with one and the same number have in common; None for a frozen one."""
         if variable == "kernel":
-            owner: str = self.operations[layer.name].config.get("tied_to", layer.name)
-            return owner
+            return owner(self.operations[layer.name]) if layer.name in self.kernels else None
         group = self.channels.own_group(layer.name)
         return None if group is None or group.frozen else group.name
 
@@ -145,13 +152,8 @@ class ShrinkageStage:
                 continue
             group = self.channels.own_group(layer.name)
             if group is not None and not group.frozen and group.name not in widths:
-                widths[group.name] = smaller_width(group.width, share)
+                widths[group.name] = self.widths.nearest(group, share)
         return Decision(self.removed, widths, kernels)
-
-
-def smaller_width(width: int, share: float) -> int:
-    """`share` of `width` channels, rounded to the nearest number, at least one."""
-    return max(1, int(width * share + 0.5))
 
 
 def smaller_kernel(size: int, share: float) -> int:

@@ -105,7 +105,7 @@ class Evaluator:
         Raises `IllegalArchitectureError`.
         """
         if self.settings.project:
-            decision = project(self.planner, decision, self.countable)
+            decision = project(self.planner, decision, self.countable, self.settings.widths)
         architecture = self.planner.plan(decision)
         return decision, architecture, self.key(architecture)
 

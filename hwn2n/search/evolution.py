@@ -20,15 +20,16 @@ from dataclasses import replace
 from fractions import Fraction
 
 from hwn2n.network.architecture import IllegalArchitectureError
+from hwn2n.network.channels import ChannelGroup
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.layers import find_layers
-from hwn2n.network.operators import rule
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, State
-from hwn2n.search.actions import smaller_kernel, smaller_width
+from hwn2n.search.actions import smaller_kernel
 from hwn2n.search.proposals import Place, Proposal
 from hwn2n.search.rounds import Rounds
 from hwn2n.search.seeds import derive_seed
+from hwn2n.search.settings import Settings
 
 STAGE = "evolution"
 _ODDS = (0.0, 0.1, 0.2, 0.3, 0.5)
@@ -69,7 +70,7 @@ class Breeder:
         self.random = generator
         self.parents = [c for c in earlier if c.state is not State.ILLEGAL]
         self.known = {c.key for c in earlier}
-        self.mutations = Mutations(rounds.planner, rounds.settings.granularity, generator)
+        self.mutations = Mutations(rounds.planner, rounds.settings, generator)
 
     def child(self) -> Decision:
         """A mutation of a good candidate, new if one was found in time."""
@@ -116,15 +117,11 @@ class Breeder:
 class Mutations:
     """Small changes of a decision: a few widths, a layer taken out or put back, a kernel."""
 
-    def __init__(self, planner: Planner, granularity: str, generator: random.Random) -> None:
+    def __init__(self, planner: Planner, settings: Settings, generator: random.Random) -> None:
         self.planner = planner
+        self.allowed = settings.widths
         self.random = generator
-        self.layers = [x for x in find_layers(planner, granularity) if x.removable]  # type: ignore[arg-type]
-        self.kernels = [
-            op
-            for op in planner.teacher
-            if rule(op).has_kernel and max(op.config["kernel_size"]) > 1
-        ]
+        self.layers = [x for x in find_layers(planner, settings.granularity) if x.removable]
 
     def mutated(self, parent: Decision) -> Decision:
         """One or two changes; widths are proportions afterwards."""
@@ -133,7 +130,7 @@ class Mutations:
             kind = self.random.choices(("width", "layer", "kernel"), (0.55, 0.3, 0.15))[0]
             if kind == "layer" and self.layers:
                 child = self._layer(child)
-            elif kind == "kernel" and self.kernels:
+            elif kind == "kernel":
                 child = self._kernel(child)
             else:
                 child = self._widths(child)
@@ -145,8 +142,8 @@ class Mutations:
         gone = [layer for layer in self.layers if self.random.random() < odds]
         removed = frozenset(name for layer in gone for name in layer.operations)
         widths = {
-            name: smaller_width(width, self.random.uniform(0.4, 1.0))
-            for name, width in self._free(Decision(removed)).items()
+            name: self.allowed.nearest(group, self.random.uniform(0.4, 1.0))
+            for name, group in self._free(removed).items()
         }
         return self._whole(Decision(removed, widths))
 
@@ -158,37 +155,47 @@ class Mutations:
         return replace(decision, removed=frozenset(removed))
 
     def _kernel(self, decision: Decision) -> Decision:
-        op = self.random.choice(self.kernels)
+        try:
+            free = sorted(self.planner.free_kernels(decision.removed))
+        except IllegalArchitectureError:
+            return decision
+        if not free:
+            return decision
+        name = self.random.choice(free)
         kernels = dict(decision.kernels)
-        if op.name in kernels:
-            del kernels[op.name]
+        if name in kernels:
+            del kernels[name]
         else:
-            height, width = op.config["kernel_size"]
+            height, width = self.planner.teacher.by_name()[name].config["kernel_size"]
             share = self.random.uniform(0.1, 0.9)
-            kernels[op.name] = (smaller_kernel(height, share), smaller_kernel(width, share))
+            kernels[name] = (smaller_kernel(height, share), smaller_kernel(width, share))
         return replace(decision, kernels=kernels)
 
     def _widths(self, decision: Decision) -> Decision:
-        """One to three widths, by a factor whose logarithm is normal."""
-        widths = self._free(decision)
+        """One to three widths, by a log-normal factor, or to the next one that is allowed."""
+        groups = self._free(decision.removed)
+        widths = {name: decision.widths.get(name, group.width) for name, group in groups.items()}
         for name in self.random.sample(sorted(widths), min(len(widths), self.random.randint(1, 3))):
+            group, before = groups[name], widths[name]
             factor = math.exp(self.random.gauss(0.0, 0.4))
-            step = 1 if factor > 1 else -1
-            changed = round(widths[name] * factor)
-            widths[name] = max(1, changed if changed != widths[name] else widths[name] + step)
+            changed = self.allowed.nearest(group, min(1.0, before * factor / group.width))
+            if changed == before:
+                changed = self._next(group, before, up=factor > 1)
+            widths[name] = changed
         return replace(decision, widths=widths)
 
-    def _free(self, decision: Decision) -> dict[str, int]:
-        """The widths that can be chosen in what the decision leaves; {} where it leaves nothing."""
+    def _next(self, group: ChannelGroup, width: int, *, up: bool) -> int:
+        """The next allowed width in a direction; the same one at the end."""
+        steps = range(width + 1, group.width + 1) if up else range(width - 1, 0, -1)
+        return next((w for w in steps if self.allowed.at_most(group, w) == w), width)
+
+    def _free(self, removed: frozenset[str]) -> dict[str, ChannelGroup]:
+        """The groups whose widths can be chosen in what is left; {} where that is no network."""
         try:
-            _, channels = self.planner.left(decision.removed)
+            _, channels = self.planner.left(removed)
         except IllegalArchitectureError:
             return {}
-        return {
-            name: decision.widths.get(name, group.width)
-            for name, group in channels.groups.items()
-            if not group.frozen
-        }
+        return {name: group for name, group in channels.groups.items() if not group.frozen}
 
     def _whole(self, decision: Decision) -> Decision:
         """All widths scaled up together until one of them is the teacher's; kernels of what is
@@ -197,26 +204,27 @@ class Mutations:
         Groups that the decision does not name, such as those of a layer that was put back, take
         the mean share of the others: their whole width would dwarf what the budget left of those.
         """
-        try:
-            left, channels = self.planner.left(decision.removed)
-        except IllegalArchitectureError:
-            return decision
-        there = left.by_name()
-        kernels = {name: size for name, size in decision.kernels.items() if name in there}
-        decision = replace(decision, kernels=kernels)
-        whole = {name: g.width for name, g in channels.groups.items() if not g.frozen}
+        groups = self._free(decision.removed)
         shares = {
-            name: Fraction(decision.widths[name], width)
-            for name, width in whole.items()
+            name: Fraction(decision.widths[name], group.width)
+            for name, group in groups.items()
             if name in decision.widths
         }
+        left = self._kernels_left(decision)
         if not shares:
-            return replace(decision, widths={})
+            return replace(decision, widths={}, kernels=left)
         usual = sum(shares.values(), Fraction(0)) / len(shares)
-        shares = {name: shares.get(name, usual) for name in whole}
+        shares = {name: shares.get(name, usual) for name in groups}
         most = max(shares.values())
         widths = {
-            name: min(width, max(1, round(width * shares[name] / most)))
-            for name, width in whole.items()
+            name: self.allowed.nearest(group, float(shares[name] / most))
+            for name, group in groups.items()
         }
-        return replace(decision, widths=widths)
+        return replace(decision, widths=widths, kernels=left)
+
+    def _kernels_left(self, decision: Decision) -> dict[str, tuple[int, int]]:
+        try:
+            free = self.planner.free_kernels(decision.removed)
+        except IllegalArchitectureError:
+            return {}
+        return {name: size for name, size in decision.kernels.items() if name in free}

@@ -15,6 +15,7 @@ from hwn2n.network.architecture import INPUT, Architecture, Operation
 from hwn2n.network.decision import Decision
 from hwn2n.network.layers import Layer, find_layers
 from hwn2n.network.operators import Shape, rule
+from hwn2n.network.operators.opaque import NO_VALUES
 from hwn2n.network.planner import Planner
 from hwn2n.network.wording import operator_text
 from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
@@ -128,7 +129,9 @@ def _row(
 
 def _passes(op: Operation) -> bool:
     """Does a function leave the channels to those that it reads, or have none?"""
-    return bool(op.config.get("elementwise")) or op.shape is None or len(op.shape) < 2
+    cfg = op.config
+    by_itself = cfg.get("elementwise") or "axes" in cfg or cfg["target"] in NO_VALUES
+    return bool(by_itself) or op.shape is None or len(op.shape) < 2
 
 
 def find_reach(planner: Planner, rows: tuple[Row, ...]) -> dict[str, Reach]:
@@ -182,7 +185,9 @@ def _flops(op: Operation, shapes: Mapping[str, Shape]) -> int:
 def _can_shrink(planner: Planner, op: Operation) -> bool:
     """May its kernel, the channels that it makes or those that it reads become fewer?"""
     least = SHRINK_VALUES[0]
-    if rule(op).has_kernel and any(smaller_kernel(k, least) < k for k in op.config["kernel_size"]):
+    if op.name in planner.free_kernels() and any(
+        smaller_kernel(k, least) < k for k in op.config["kernel_size"]
+    ):
         return True
     layouts = [planner.channels.layouts[name] for name in (*op.inputs, op.name)]
     groups = [

@@ -20,6 +20,7 @@ from hwn2n.budget.rows import Row
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner, count
+from hwn2n.search.widths import Widths
 
 
 def counted_cost(architecture: Architecture) -> dict[str, Reading]:
@@ -32,13 +33,19 @@ def counted_cost(architecture: Architecture) -> dict[str, Reading]:
     }
 
 
-def project(planner: Planner, decision: Decision, countable: Constraints) -> Decision:
+def project(
+    planner: Planner,
+    decision: Decision,
+    countable: Constraints,
+    allowed: Widths = Widths(),  # noqa: B008 - frozen, so one for all
+) -> Decision:
     """The decision with all widths scaled by the largest factor that meets `countable`.
 
     `countable`: rows over params, flops and weight_bytes only. Lower limits among them are left
     to the evaluation: scaling down cannot meet them. Group widths that the decision does not name
-    count as whole. Raises `IllegalArchitectureError` if even one channel in each group is too
-    much, or if the decision is illegal itself.
+    count as whole. Scaled widths are rounded down to those that are `allowed`, and never go below
+    the least of them. Raises `IllegalArchitectureError` if even the least widths are too much, or
+    if the decision is illegal itself.
     """
     upper = upper_rows(countable)
     if not upper.rows:
@@ -51,7 +58,10 @@ def project(planner: Planner, decision: Decision, countable: Constraints) -> Dec
     }
 
     def scaled(numerator: int, denominator: int) -> Decision:
-        widths = {name: max(1, width * numerator // denominator) for name, width in free.items()}
+        widths = {
+            name: allowed.at_most(channels.groups[name], width * numerator // denominator)
+            for name, width in free.items()
+        }
         return replace(decision, widths=widths)
 
     def inside(candidate: Decision) -> bool:
@@ -62,7 +72,7 @@ def project(planner: Planner, decision: Decision, countable: Constraints) -> Dec
     if not inside(scaled(0, 1)):
         worst = upper.binding(counted_cost(planner.plan(scaled(0, 1))))
         raise IllegalArchitectureError(
-            f"even with one channel in each group it is outside the budget: {worst.source}"
+            f"even with {_least_widths(allowed)} it is outside the budget: {worst.source}"
         )
     factors = sorted(
         {(part, whole) for whole in set(free.values()) for part in range(1, whole + 1)},
@@ -70,6 +80,12 @@ def project(planner: Planner, decision: Decision, countable: Constraints) -> Dec
     )
     best = _last(lambda i: inside(scaled(*factors[i])), len(factors))
     return scaled(0, 1) if best is None else scaled(*factors[best])
+
+
+def _least_widths(allowed: Widths) -> str:
+    if allowed == Widths():
+        return "one channel in each group"
+    return f"the least widths (round_to {allowed.round_to}, min_width {allowed.floor})"
 
 
 def upper_rows(constraints: Constraints) -> Constraints:

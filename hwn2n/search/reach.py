@@ -19,9 +19,8 @@ from hwn2n.errors import BudgetNotMetError
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.decision import Decision
 from hwn2n.network.layers import find_layers
-from hwn2n.network.operators import rule
 from hwn2n.network.planner import Planner, count
-from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel, smaller_width
+from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.bounds.costs import QUANTITIES, cost_bounds
 from hwn2n.search.bounds.proof import Conflict, Limit, limit_of, prove
 from hwn2n.search.projection import counted_cost, project, upper_rows
@@ -103,7 +102,7 @@ def _inside(planner: Planner, countable: Constraints, cost: Cost) -> bool:
 
 
 def _projects(settings: Settings, upper: Constraints) -> bool:
-    """Whether the search scales widths to the budget, down to one channel if need be."""
+    """Whether the search scales widths to the budget, down to the least ones if need be."""
     return settings.project and bool(upper.rows)
 
 
@@ -122,13 +121,16 @@ def _smallest_without(
     if settings.shrinkage.updates or projects:
         for group in channels.groups.values():
             if not group.frozen:
-                widths[group.name] = 1 if projects else smaller_width(group.width, SHRINK_VALUES[0])
+                widths[group.name] = (
+                    settings.widths.least(group)
+                    if projects
+                    else settings.widths.nearest(group, SHRINK_VALUES[0])
+                )
     if settings.shrinkage.updates:
-        for op in architecture:
-            if rule(op).has_kernel:
-                height, width = op.config["kernel_size"]
-                least = SHRINK_VALUES[0]
-                kernels[op.name] = (smaller_kernel(height, least), smaller_kernel(width, least))
+        operations, least = architecture.by_name(), SHRINK_VALUES[0]
+        for name in sorted(planner.free_kernels(removed)):
+            height, width = operations[name].config["kernel_size"]
+            kernels[name] = (smaller_kernel(height, least), smaller_kernel(width, least))
     for decision in (Decision(removed, widths, kernels), Decision(removed, widths)):
         try:
             return decision, counted_cost(planner.plan(decision))
@@ -144,13 +146,13 @@ def _scaled(
     decisions = []
     try:
         if _projects(settings, upper):
-            decisions.append(project(planner, Decision(removed), upper))
+            decisions.append(project(planner, Decision(removed), upper, settings.widths))
         _, channels = planner.left(removed)
     except IllegalArchitectureError:
         return
     free = [group for group in channels.groups.values() if not group.frozen]
     for share in SHRINK_VALUES if settings.shrinkage.updates else SHRINK_VALUES[-1:]:
-        widths = {group.name: smaller_width(group.width, share) for group in free}
+        widths = {group.name: settings.widths.nearest(group, share) for group in free}
         decisions.append(Decision(removed, widths))
     for decision in decisions:
         try:

@@ -26,6 +26,7 @@ from hwn2n.errors import InputError
 from hwn2n.network.layers import Granularity
 from hwn2n.search.features import FeatureSet
 from hwn2n.search.reward import ANNEALING_HORIZON, Formula
+from hwn2n.search.widths import Widths
 
 Strategy = Literal["policies", "random", "evolution", "local"]
 
@@ -69,7 +70,17 @@ class Settings(_Frozen):
         False, description="divide advantages by the moving standard deviation of rewards"
     )
     clip_norm: float | None = Field(None, gt=0)
-    granularity: Granularity = "unit"
+    granularity: Granularity = Field(
+        "unit",
+        description="what a removal takes out: a layer with its normalisation and activation "
+        "(`unit`), each of those by itself (`operator`), or whole residual branches (`block`)",
+    )
+    round_to: int = Field(
+        1, ge=1, le=1024, description="widths are multiples of this, or the teacher's own"
+    )
+    min_width: int = Field(
+        1, ge=1, le=65536, description="no width goes below this, but where the teacher's does"
+    )
     features: FeatureSet = "paper"
     removal: StageSettings = StageSettings(updates=100, lr=0.003, hidden=30)
     shrinkage: StageSettings = StageSettings(updates=100, lr=0.01, hidden=50)
@@ -125,6 +136,11 @@ class Settings(_Frozen):
     validation_images: int | None = Field(
         None, ge=10, description="images that score a candidate; None = the whole split"
     )
+
+    @property
+    def widths(self) -> Widths:
+        """The widths that the search may choose."""
+        return Widths(round_to=self.round_to, floor=self.min_width)
 
     @field_validator("train", "final", mode="wrap")
     @classmethod

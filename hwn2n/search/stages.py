@@ -50,6 +50,7 @@ def run_stages(rounds: Rounds, start_from: Mapping[str, Path]) -> None:
             removed,
             features=settings.features,
             granularity=settings.granularity,
+            widths=settings.widths,
         )
         _stage(rounds, shrinkage, settings.shrinkage, start_from)
 

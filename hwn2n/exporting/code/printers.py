@@ -7,15 +7,16 @@ anything else as the torch calls that it makes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 
+from hwn2n.exporting.code.classes import is_standardised, standardised
 from hwn2n.exporting.code.functions import function_call
 from hwn2n.exporting.code.modules import constructor, is_plain
 from hwn2n.exporting.code.names import identifier
-from hwn2n.exporting.code.syntax import Expression, Text, call, flat, literal, sequence
+from hwn2n.exporting.code.syntax import Bracket, Expression, Text, call, flat, literal, sequence
 from hwn2n.exporting.code.traced import traced
 from hwn2n.network.architecture import Operation
 from hwn2n.network.operators import rule
@@ -50,6 +51,16 @@ def layer(op: Operation, attribute: str, inputs: Inputs) -> Printed:
     built = _build(op)
     assert isinstance(built, nn.Module)
     return Printed(layer=constructor(built), value=call(f"self.{attribute}", *inputs))
+
+
+def convolution(op: Operation, attribute: str, inputs: Inputs) -> Printed:
+    """`nn.Conv2d`, or a class of the program's own where filters are standardised."""
+    if not is_standardised(op):
+        return layer(op, attribute, inputs)
+    config = {key: value for key, value in op.config.items() if key != "standardised"}
+    printed = layer(replace(op, config=config), attribute, inputs)
+    assert isinstance(printed.layer, Bracket)
+    return replace(printed, layer=standardised(op, printed.layer))
 
 
 def infix(sign: str) -> Printer:
@@ -136,7 +147,7 @@ def generic(op: Operation, attribute: str, inputs: Inputs) -> Printed:
 
 
 PRINTERS: dict[str, Printer] = {
-    "conv2d": layer,
+    "conv2d": convolution,
     "linear": layer,
     "conv_transpose2d": layer,
     "batch_norm": layer,

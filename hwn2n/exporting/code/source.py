@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwn2n.errors import InputError, one_line
+from hwn2n.exporting.code.classes import classes
 from hwn2n.exporting.code.names import Variables, attributes
 from hwn2n.exporting.code.printers import Printed, print_operation
 from hwn2n.exporting.code.syntax import Expression, Text, call, flat, lines, literal, sequence
@@ -57,6 +58,7 @@ def student_source(
     text = "\n".join(
         [
             *_head(architecture, weights_file, description),
+            *classes(architecture),
             "class Student(nn.Module):",
             f'    """Images {_shape((-1, *architecture.input_shape))} to logits."""',
             "",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
-from hwn2n.network.variables import ChannelVariables, Layout
+from hwn2n.network.layout import Layout
+from hwn2n.network.order import alike, leaves
+from hwn2n.network.variables import ChannelVariables
 
 Shape = tuple[int, ...]
-"""Shape of a tensor with the batch first; the batch is -1."""
+"""Shape of a tensor; the batch is -1, and -9 stands for nine times the batch (nine windows of each
+image). It stands first in most tensors, but not in all (transformers with the tokens first)."""
 
 
 class Operator(ABC):
@@ -34,11 +37,16 @@ class Operator(ABC):
 
     @abstractmethod
     def relate(
-        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
+        self,
+        op: Operation,
+        inputs: list[Layout | None],
+        shapes: list[Shape],
+        variables: ChannelVariables,
     ) -> Layout | None:
         """The output's layout, after merging and freezing the variables as the operator needs.
 
-        `None` stands for a tensor without channels that could change (or no tensor at all).
+        `shapes` are those of the inputs at full width. `None` stands for a tensor
+        without channels that could change (or no tensor at all).
         """
 
     @abstractmethod
@@ -68,7 +76,7 @@ class Operator(ABC):
 
 def size(shape: Shape) -> int:
     """Number of elements for one image."""
-    return math.prod(shape[1:])
+    return abs(math.prod(shape))
 
 
 def channel_axis(shape: Shape) -> int:
@@ -91,6 +99,19 @@ def one_shape(op: Operation, inputs: list[Shape], rank: int | None = None) -> Sh
     return shape
 
 
+def broadcast(shapes: list[Shape]) -> Shape | None:
+    """The shape of what torch makes of tensors of these shapes, or None if it refuses them."""
+    rank = max(len(shape) for shape in shapes)
+    full = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
+    found = []
+    for sizes in zip(*full, strict=True):
+        larger = set(sizes) - {1}
+        if len(larger) > 1:
+            return None
+        found.append(larger.pop() if larger else 1)
+    return tuple(found)
+
+
 def pooled(length: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
     """Length of one spatial dimension after a sliding window (as torch computes it)."""
     span = length + 2 * padding - dilation * (kernel - 1) - 1
@@ -104,20 +125,50 @@ def merge_parts(layouts: list[Layout], variables: ChannelVariables, reason: str)
     """Make the channels of all layouts the same ones, or freeze them where they cannot be."""
     first = layouts[0]
     for other in layouts[1:]:
-        alike = (other.axis, other.flat, len(other.parts)) == (
+        same = (other.axis, other.flat, len(other.parts)) == (
             first.axis,
             first.flat,
             len(first.parts),
         )
-        if alike:
-            for mine, theirs in zip(first.parts, other.parts, strict=True):
-                variables.merge(mine, theirs)
-        else:
+        if not same and _merge_sections(first, other, variables, reason):
+            continue
+        if not same or not alike(first.channels, other.channels):
             freeze_all([first, other], variables, reason)
+            continue
+        mine, theirs = leaves(first.channels), leaves(other.channels)
+        for one, two in zip([*first.parts, *mine], [*other.parts, *theirs], strict=True):
+            variables.merge(one, two, reason)
 
 
-def freeze_all(layouts: list[Layout | None], variables: ChannelVariables, reason: str) -> None:
+def _merge_sections(
+    first: Layout, second: Layout, variables: ChannelVariables, reason: str
+) -> bool:
+    """One variable that meets the same one several times over has as many equal sections."""
+    few, many = sorted((first, second), key=lambda layout: len(layout.parts))
+    plain = not any(layout.flat or layout.order for layout in (few, many))
+    if not plain or few.axis != many.axis or len(few.parts) != 1:
+        return False
+    if not variables.same(many.parts):
+        return False
+    piece = variables.cut(few.parts[0], 0, 1, len(many.parts))
+    if piece is None:
+        return False
+    variables.merge(many.parts[0], piece, reason)
+    return True
+
+
+def freeze_all(layouts: Sequence[Layout | None], variables: ChannelVariables, reason: str) -> None:
     """No channel of these layouts may change."""
     for layout in layouts:
         for part in layout.parts if layout else ():
             variables.freeze(part, reason)
+
+
+def on_axis(
+    op: Operation, layout: Layout | None, axis: int, variables: ChannelVariables
+) -> Layout | None:
+    """The layout where its channels are along `axis`; frozen, and None, where they are not."""
+    if layout is None or layout.axis == axis:
+        return layout
+    freeze_all([layout], variables, f"{op.name} ({op.kind}) reads along another dimension")
+    return None

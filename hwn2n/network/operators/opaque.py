@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from hwn2n.errors import InputError
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
+from hwn2n.network.layout import Layout
 from hwn2n.network.operators.aten import find_operator
 from hwn2n.network.operators.base import Operator, Shape, channel_axis, freeze_all, shaped
-from hwn2n.network.variables import ChannelVariables, Layout
+from hwn2n.network.operators.work import FLOPS
+from hwn2n.network.variables import ChannelVariables
 
 SIZE_OF_BATCH = "aten.sym_size.int"
 """The operator by which a forward pass asks for its batch size; all other sizes are constants."""
@@ -27,6 +29,14 @@ NOT_ATEN: dict[str, Callable[..., Any]] = {
 }
 """What a graph calls beside aten operators: access to tuples, and arithmetic on sizes."""
 
+NO_VALUES = frozenset(
+    {
+        SIZE_OF_BATCH,
+        *(f"aten.{name}.default" for name in ("new_zeros", "new_ones", "new_empty", "new_full")),
+    }
+)
+"""Operators that read nothing but sizes, precision or device: no channel depends on them."""
+
 _TRACE_BATCH = 2  # any batch that is not 1, which torch would treat as a special case
 
 
@@ -36,52 +46,100 @@ class Function(Operator):
     `config["target"]` is the operator's name, `config["args"]` and `config["kwargs"]` its
     arguments, in which `{"ref": i}` stands for input i; `config["input_shapes"]` the shapes that
     it reads in the teacher, None for what is no tensor. Its input's and output's channels are
-    frozen, unless it works on each element by itself (`config["elementwise"]`).
+    frozen, unless it works on each element by itself (`config["elementwise"]`), or on each
+    channel: `config["axes"]` then names for each dimension of its first input the one of the
+    output along which it does so, or None. `config["reduces"]` says that of a dimension without
+    one, however long it is, a single value remains (a mean over channels).
     """
 
     def relate(
-        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
+        self,
+        op: Operation,
+        inputs: list[Layout | None],
+        shapes: list[Shape],
+        variables: ChannelVariables,
     ) -> Layout | None:
         if op.config.get("elementwise"):
             return inputs[0]
-        if op.config["target"] == SIZE_OF_BATCH:
+        target = op.config["target"]
+        if target in NO_VALUES:
             return None
-        reason = f"{op.name}: no rule for {op.config['target']}"
+        reason = f"{op.name}: no rule for {target}"
+        axes, layout = op.config.get("axes"), inputs[0] if inputs else None
+        if axes is not None and layout is not None:
+            freeze_all(inputs[1:], variables, reason)
+            if axes[layout.axis] is not None:
+                return replace(layout, axis=axes[layout.axis])
+            if op.config.get("reduces"):
+                return None  # whatever their number: of the channels one value remains
+            reason = f"{op.name} ({target}) works across channels"
         freeze_all(inputs, variables, reason)
         if op.shape is None or len(op.shape) not in (2, 3, 4):
             return None
         axis = channel_axis(op.shape)
+        if not inputs or op.shape[axis] < 0:
+            return None
         return Layout(axis, (variables.fixed(op.shape[axis], reason),))
 
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
         if op.config.get("elementwise"):
             return shaped(op, inputs[0])
         teachers = op.config["input_shapes"]
-        if op.config["target"] == SIZE_OF_BATCH:
+        same = all(s == tuple(t) for s, t in zip(inputs, teachers, strict=True) if t is not None)
+        if same or op.config["target"] in NO_VALUES:
             return op
-        if op.shape is None or None in teachers:
+        shape = op.shape
+        if passed := self._passed(op, inputs):
+            return passed
+        if shape is None or None in teachers:
             # Tuples and sizes: what comes out of them is known for the teacher's shapes only.
-            if any(s != tuple(t) for s, t in zip(inputs, teachers, strict=True) if t is not None):
-                raise IllegalArchitectureError(
-                    f"{op.name} ({op.config['target']}) must read shapes "
-                    f"{[t and t[1:] for t in teachers]}, but would read "
-                    f"{[list(s[1:]) for s in inputs]}"
-                )
-            return op
-        metas = [
-            torch.empty([_TRACE_BATCH if d == -1 else d for d in s], device="meta") for s in inputs
-        ]
+            raise IllegalArchitectureError(
+                f"{op.name} ({op.config['target']}) must read shapes "
+                f"{[t and t[1:] for t in teachers]}, but would read "
+                f"{[list(s[1:]) for s in inputs]}"
+            )
+        made = self._computed(op, inputs)
+        if "axes" in op.config:
+            sizes = [b if b < 0 else m for b, m in zip(shape, made, strict=True)]
+            op = op.with_config(input_shapes=[list(s) for s in inputs])
+            return shaped(op, tuple(sizes))
+        if made != tuple(_sized(shape)):
+            raise IllegalArchitectureError(
+                f"{op.name} ({op.config['target']}) must give shape {list(shape[1:])}, "
+                f"but would give {list(made[1:])}"
+            )
+        return op
+
+    def _passed(self, op: Operation, inputs: list[Shape]) -> Operation | None:
+        """The operation where only dimensions that pass through it have changed, else None."""
+        axes, (before, *others) = op.config.get("axes"), op.config["input_shapes"]
+        if axes is None or op.shape is None or before is None or len(before) != len(inputs[0]):
+            return None
+        if any(t is not None and list(s) != t for s, t in zip(inputs[1:], others, strict=True)):
+            return None
+        sizes = list(op.shape)
+        for axis, old, new in zip(axes, before, inputs[0], strict=True):
+            if old != new and axis is None:
+                return None
+            if old != new:
+                sizes[axis] = new
+        return shaped(
+            op.with_config(input_shapes=[list(inputs[0]), *others]),
+            tuple(sizes),
+        )
+
+    def _computed(self, op: Operation, inputs: list[Shape]) -> tuple[int, ...]:
+        """The output's shape for a batch of `_TRACE_BATCH`."""
+        metas = [torch.empty(_sized(shape), device="meta") for shape in inputs]
         try:
-            made = self.build(op)(*metas)
+            return tuple(self.build(op)(*metas).shape)
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
             text = str(error).split("\n")[0]
             raise IllegalArchitectureError(f"{op.name} cannot be computed: {text}") from error
-        if tuple(made.shape[1:]) != op.shape[1:]:
-            raise IllegalArchitectureError(
-                f"{op.name} ({op.config['target']}) must give shape {list(op.shape[1:])}, "
-                f"but would give {list(made.shape[1:])}"
-            )
-        return op
+
+    def flops(self, op: Operation, inputs: list[Shape]) -> int:
+        counted = FLOPS.get(op.config["target"])
+        return counted(op, inputs) if counted else 0
 
     def build(self, op: Operation) -> Callable[..., Any]:
         cfg = op.config
@@ -96,47 +154,8 @@ class Function(Operator):
         return call
 
 
-class Constant(Operator):
-    """A parameter, buffer or constant tensor that the forward pass uses directly."""
-
-    has_weights = True
-
-    def relate(
-        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
-    ) -> Layout | None:
-        return None
-
-    def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
-        return op
-
-    def build(self, op: Operation) -> nn.Module:
-        return Held(op.config["shape"], op.config["dtype"], op.config["trainable"])
-
-    def parameters(self, op: Operation) -> int:
-        return torch.Size(op.config["shape"]).numel() if op.config["trainable"] else 0
-
-    def buffers_bytes(self, op: Operation) -> int:
-        if op.config["trainable"]:
-            return 0
-        dtype: torch.dtype = _torch_value(op.config["dtype"])
-        return torch.Size(op.config["shape"]).numel() * dtype.itemsize
-
-
-class Held(nn.Module):
-    """Returns the tensor that it holds as `weight` (loaded from the teacher's state)."""
-
-    def __init__(self, shape: list[int], dtype: str, trainable: bool) -> None:
-        super().__init__()
-        tensor = torch.zeros(shape, dtype=_torch_value(dtype))
-        self.weight: torch.Tensor
-        if trainable:
-            self.weight = nn.Parameter(tensor)
-        else:
-            self.register_buffer("weight", tensor)
-
-    def forward(self) -> torch.Tensor:
-        """The tensor held."""
-        return self.weight
+def _sized(shape: Shape) -> list[int]:
+    return [-d * _TRACE_BATCH if d < 0 else d for d in shape]
 
 
 def resolve(target: str) -> Callable[..., Any]:
@@ -189,12 +208,12 @@ def decode(value: Any, tensors: tuple[Any, ...]) -> Any:
         if "ref" in value:
             return tensors[value["ref"]]
         if "torch" in value:
-            return _torch_value(value["torch"])
+            return torch_value(value["torch"])
         return next((t.device for t in tensors if isinstance(t, torch.Tensor)), None)
     return value
 
 
-def _torch_value(name: str) -> Any:
+def torch_value(name: str) -> Any:
     """A dtype, layout or memory format by its name in torch, and nothing else that torch holds."""
     value = getattr(torch, str(name), None)
     if not isinstance(value, torch.dtype | torch.memory_format | torch.layout):

@@ -1,9 +1,7 @@
-"""Rules of the operators without weights: activations, pooling, sums, shapes."""
+"""Rules of the operators without weights that keep channels: activations, dropout, pooling."""
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -11,18 +9,17 @@ import torch
 from torch import nn
 
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
+from hwn2n.network.layout import Layout
 from hwn2n.network.operators.base import (
     Operator,
     Shape,
-    channel_axis,
-    freeze_all,
-    merge_parts,
+    on_axis,
     one_shape,
     pooled,
     shaped,
     size,
 )
-from hwn2n.network.variables import ChannelVariables, Layout
+from hwn2n.network.variables import ChannelVariables
 
 ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
@@ -36,6 +33,8 @@ ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "tanh": nn.Tanh,
     "leaky_relu": nn.LeakyReLU,
     "elu": nn.ELU,
+    "mish": nn.Mish,
+    "softplus": nn.Softplus,
 }
 """Activations by the name of their aten operator; `config["args"]` are their own arguments."""
 
@@ -44,12 +43,29 @@ class _Keeps(Operator):
     """Channels and shape of the output are those of the input."""
 
     def relate(
-        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
+        self,
+        op: Operation,
+        inputs: list[Layout | None],
+        shapes: list[Shape],
+        variables: ChannelVariables,
     ) -> Layout | None:
         return inputs[0]
 
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
         return shaped(op, inputs[0])
+
+
+class _KeepsImages(_Keeps):
+    """The same, of images (N, C, H, W)."""
+
+    def relate(
+        self,
+        op: Operation,
+        inputs: list[Layout | None],
+        shapes: list[Shape],
+        variables: ChannelVariables,
+    ) -> Layout | None:
+        return on_axis(op, inputs[0], 1, variables)
 
 
 class Activation(_Keeps):
@@ -70,7 +86,7 @@ class Dropout(_Keeps):
         return (nn.Dropout2d if op.config["channels"] else nn.Dropout)(op.config["p"])
 
 
-class Pool2d(_Keeps):
+class Pool2d(_KeepsImages):
     """Maximum or average over a sliding window."""
 
     bypassable = True
@@ -108,7 +124,7 @@ class Pool2d(_Keeps):
         )
 
 
-class AdaptiveAvgPool2d(_Keeps):
+class AdaptiveAvgPool2d(_KeepsImages):
     """Average to a fixed size: what lets a classifier see any input size, so it always stays."""
 
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
@@ -123,7 +139,7 @@ class AdaptiveAvgPool2d(_Keeps):
         return size(inputs[0])  # fvcore counts one FLOP for each element read
 
 
-class SpatialMean(_Keeps):
+class SpatialMean(_KeepsImages):
     """Mean over the spatial dimensions (global average pooling written as a mean)."""
 
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
@@ -145,103 +161,3 @@ class _SpatialMean(nn.Module):
 
     def extra_repr(self) -> str:
         return f"keepdim={self.keepdim}"
-
-
-class Flatten(Operator):
-    """All but the batch into one dimension, channel after channel."""
-
-    def relate(
-        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
-    ) -> Layout | None:
-        layout = inputs[0]
-        if layout is None or layout.axis == 1:
-            return layout and Layout(1, layout.parts, flat=True)
-        reason = f"{op.name} flattens channels that are not the first dimension"
-        freeze_all(inputs, variables, reason)
-        assert op.shape is not None
-        return Layout(1, (variables.fixed(op.shape[1], reason),))
-
-    def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
-        return shaped(op, (-1, math.prod(inputs[0][1:])))
-
-    def build(self, op: Operation) -> nn.Module:
-        return nn.Flatten(1)
-
-
-class Binary(Operator):
-    """Sum, difference or product of two tensors of as many channels.
-
-    Other dimensions may be broadcast, as in squeeze and excitation; channels may not, for a
-    width of its own that is stretched over another is no width of the same group.
-    """
-
-    def relate(
-        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
-    ) -> Layout | None:
-        known = [layout for layout in inputs if layout is not None]
-        if len(known) < len(inputs):
-            freeze_all(inputs, variables, f"{op.name} ({op.kind}) reads a tensor of fixed size")
-        if known:
-            reason = f"{op.name} ({op.kind}) combines channels of different origin"
-            merge_parts(known, variables, reason)
-        return known[0] if known else None
-
-    def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
-        try:
-            shape = torch.broadcast_shapes(*(s[1:] for s in inputs))
-        except RuntimeError:
-            shape = None
-        axis = channel_axis(inputs[0])
-        if shape is None or len({s[axis] for s in inputs}) > 1:
-            raise IllegalArchitectureError(
-                f"{op.name} ({op.kind}) would combine shapes {[list(s[1:]) for s in inputs]}"
-            )
-        return shaped(op, (-1, *shape))
-
-    def build(self, op: Operation) -> Callable[..., Any]:
-        return {"add": operator.add, "sub": operator.sub, "mul": operator.mul}[op.kind]
-
-
-class Concat(Operator):
-    """Channels of several tensors one after the other."""
-
-    def relate(
-        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
-    ) -> Layout | None:
-        dim = op.config["dim"]
-        parts: list[int] = []
-        for layout in inputs:
-            if layout is None or layout.axis != dim or layout.flat:
-                freeze_all(inputs, variables, f"{op.name} concatenates along another dimension")
-                return None
-            parts += layout.parts
-        return Layout(dim, tuple(parts))
-
-    def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
-        dim = op.config["dim"]
-        rests = {s[:dim] + s[dim + 1 :] for s in inputs}
-        if len(rests) > 1:
-            raise IllegalArchitectureError(
-                f"{op.name} would concatenate shapes {[list(s[1:]) for s in inputs]}"
-            )
-        shape = list(inputs[0])
-        shape[dim] = sum(s[dim] for s in inputs)
-        return shaped(op, tuple(shape))
-
-    def build(self, op: Operation) -> Callable[..., Any]:
-        return Cat(op.config["dim"])
-
-
-class Cat(nn.Module):
-    """Concatenation of its arguments along `dim`, as a module so that a student prints well."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        """Tensors that agree in all dimensions but `dim`."""
-        return torch.cat(tensors, self.dim)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"

@@ -1,4 +1,4 @@
-"""Rules of the operators with weights: convolution, linear layer, batch normalisation."""
+"""Rules of the operators that make channels: convolutions and fully connected layers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import math
 from torch import nn
 
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
+from hwn2n.network.layout import Layout
 from hwn2n.network.operators.base import (
     Operator,
     Shape,
     freeze_all,
+    on_axis,
     one_shape,
     pooled,
     shaped,
     size,
 )
-from hwn2n.network.variables import ChannelVariables, Layout
+from hwn2n.network.operators.standardised import StandardisedConv2d, standardising_flops
+from hwn2n.network.variables import ChannelVariables
 
 LINEAR_INPUT_LIMIT = 50_000
 """A fully connected layer with more inputs is a degenerate candidate (the paper's "giant fully
@@ -27,6 +30,9 @@ class Conv2d(Operator):
     """Convolution: makes channels of its own, except depthwise, which keeps its input's.
 
     `config["depthwise"]` says so, for groups cannot: with one channel left, both have one group.
+    Another grouped convolution loses whole groups: as many channels for each group as before, of
+    fewer groups, so that no filter changes what it reads. `config["standardised"]`, if it is
+    there, holds `eps` and `gamma` of a `StandardisedConv2d`.
     """
 
     bypassable = True
@@ -34,16 +40,28 @@ class Conv2d(Operator):
     has_weights = True
 
     def relate(
-        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
+        self,
+        op: Operation,
+        inputs: list[Layout | None],
+        shapes: list[Shape],
+        variables: ChannelVariables,
     ) -> Layout | None:
-        source = inputs[0]
-        if op.config["depthwise"]:
+        source = on_axis(op, inputs[0], 1, variables)
+        cfg = op.config
+        if cfg["depthwise"]:
             return source
-        if op.config["groups"] == 1:
-            return Layout(1, (variables.fresh(op.name, op.config["out_channels"]),))
-        reason = f"{op.name} is a grouped convolution ({op.config['groups']} groups)"
-        freeze_all([source], variables, reason)
-        return Layout(1, (variables.fixed(op.config["out_channels"], reason),))
+        if cfg["groups"] == 1:
+            return Layout(1, (variables.fresh(op.name, cfg["out_channels"]),))
+        made, read = variables.fresh_in_groups(
+            op.name, cfg["out_channels"], cfg["groups"], cfg["in_channels"]
+        )
+        reason = f"{op.name} is a convolution of {cfg['groups']} groups"
+        if source is None or source.order or source.flat or len(source.parts) > 1:
+            # its groups lie across channels of different origin
+            freeze_all([source, Layout(1, (made,))], variables, f"{reason} across several inputs")
+        else:
+            variables.merge(source.parts[0], read, f"{reason} that do not fit those before it")
+        return Layout(1, (made,))
 
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
         shape = one_shape(op, inputs, rank=4)
@@ -51,11 +69,8 @@ class Conv2d(Operator):
             op = op.with_config(in_channels=shape[1], out_channels=shape[1], groups=shape[1])
         elif op.config["groups"] == 1:
             op = op.with_config(in_channels=shape[1], out_channels=width)
-        elif shape[1] != op.config["in_channels"]:
-            raise IllegalArchitectureError(
-                f"{op.name} needs {op.config['in_channels']} channels in {op.config['groups']} "
-                f"groups, but would get {shape[1]}"
-            )
+        else:
+            op = _with_groups(op, shape[1], width or op.config["out_channels"])
         cfg = op.config
         spatial = [
             pooled(
@@ -76,15 +91,96 @@ class Conv2d(Operator):
 
     def build(self, op: Operation) -> nn.Module:
         cfg = op.config
-        return nn.Conv2d(
+        given = {
+            "stride": tuple(cfg["stride"]),
+            "padding": tuple(cfg["padding"]),
+            "dilation": tuple(cfg["dilation"]),
+            "groups": cfg["groups"],
+            "bias": cfg["bias"],
+        }
+        sizes = (cfg["in_channels"], cfg["out_channels"], tuple(cfg["kernel_size"]))
+        if "standardised" in cfg:
+            return StandardisedConv2d(*sizes, **given, **cfg["standardised"])
+        return nn.Conv2d(*sizes, **given)
+
+    def parameters(self, op: Operation) -> int:
+        cfg = op.config
+        gain = cfg.get("standardised", {}).get("gamma") is not None
+        return cfg["out_channels"] * (_fan_in(op) + cfg["bias"] + gain)
+
+    def flops(self, op: Operation, inputs: list[Shape]) -> int:
+        assert op.shape is not None
+        work = size(op.shape) * _fan_in(op)
+        if how := op.config.get("standardised"):
+            work += standardising_flops(op.config["out_channels"] * _fan_in(op), how["gamma"])
+        return work
+
+
+def _fan_in(op: Operation) -> int:
+    cfg = op.config
+    return cfg["in_channels"] // cfg["groups"] * math.prod(cfg["kernel_size"])
+
+
+def _with_groups(op: Operation, read: int, made: int) -> Operation:
+    """The convolution with fewer groups of the same size; the reason where they do not fit."""
+    cfg = op.config
+    in_group, out_group = (cfg[k] // cfg["groups"] for k in ("in_channels", "out_channels"))
+    if read % in_group or made % out_group or read // in_group != made // out_group:
+        raise IllegalArchitectureError(
+            f"{op.name} makes {out_group} channels of {in_group} in each group, so it cannot make "
+            f"{made} of {read}"
+        )
+    return op.with_config(in_channels=read, out_channels=made, groups=read // in_group)
+
+
+class ConvTranspose2d(Operator):
+    """Transposed convolution: makes channels of its own, and a larger image, so it always stays.
+
+    Grouped ones keep their channels.
+    """
+
+    has_weights = True
+
+    def relate(
+        self,
+        op: Operation,
+        inputs: list[Layout | None],
+        shapes: list[Shape],
+        variables: ChannelVariables,
+    ) -> Layout | None:
+        source = on_axis(op, inputs[0], 1, variables)
+        made = Layout(1, (variables.fresh(op.name, op.config["out_channels"]),))
+        if op.config["groups"] > 1:
+            reason = f"{op.name} is a transposed convolution of {op.config['groups']} groups"
+            freeze_all([source, made], variables, reason)
+        return made
+
+    def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
+        shape = one_shape(op, inputs, rank=4)
+        op = op.with_config(in_channels=shape[1], out_channels=width)
+        cfg = op.config
+        spatial = [
+            (shape[2 + i] - 1) * cfg["stride"][i]
+            - 2 * cfg["padding"][i]
+            + cfg["dilation"][i] * (cfg["kernel_size"][i] - 1)
+            + cfg["output_padding"][i]
+            + 1
+            for i in range(2)
+        ]
+        return shaped(op, (-1, cfg["out_channels"], *spatial))
+
+    def build(self, op: Operation) -> nn.Module:
+        cfg = op.config
+        return nn.ConvTranspose2d(
             cfg["in_channels"],
             cfg["out_channels"],
             tuple(cfg["kernel_size"]),
             stride=tuple(cfg["stride"]),
             padding=tuple(cfg["padding"]),
-            dilation=tuple(cfg["dilation"]),
+            output_padding=tuple(cfg["output_padding"]),
             groups=cfg["groups"],
             bias=cfg["bias"],
+            dilation=tuple(cfg["dilation"]),
         )
 
     def parameters(self, op: Operation) -> int:
@@ -94,8 +190,8 @@ class Conv2d(Operator):
 
     def flops(self, op: Operation, inputs: list[Shape]) -> int:
         cfg = op.config
-        assert op.shape is not None
-        return size(op.shape) * cfg["in_channels"] // cfg["groups"] * math.prod(cfg["kernel_size"])
+        filters = cfg["out_channels"] // cfg["groups"] * math.prod(cfg["kernel_size"])
+        return size(inputs[0]) * filters
 
 
 class Linear(Operator):
@@ -105,12 +201,15 @@ class Linear(Operator):
     has_weights = True
 
     def relate(
-        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
+        self,
+        op: Operation,
+        inputs: list[Layout | None],
+        shapes: list[Shape],
+        variables: ChannelVariables,
     ) -> Layout | None:
         assert op.shape is not None
         axis = len(op.shape) - 1
-        if inputs[0] is not None and inputs[0].axis != axis:
-            freeze_all(inputs, variables, f"{op.name} reads along another dimension")
+        on_axis(op, inputs[0], axis, variables)
         return Layout(axis, (variables.fresh(op.name, op.config["out_features"]),))
 
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
@@ -133,42 +232,3 @@ class Linear(Operator):
 
     def flops(self, op: Operation, inputs: list[Shape]) -> int:
         return size(inputs[0]) * op.config["out_features"]
-
-
-class BatchNorm(Operator):
-    """Batch normalisation: one scale, shift, mean and variance for each channel of its input."""
-
-    bypassable = True
-    has_weights = True
-
-    def relate(
-        self, op: Operation, inputs: list[Layout | None], variables: ChannelVariables
-    ) -> Layout | None:
-        return inputs[0]
-
-    def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
-        shape = inputs[0]
-        return shaped(op.with_config(num_features=shape[1]), shape)
-
-    def build(self, op: Operation) -> nn.Module:
-        assert op.shape is not None
-        cls = nn.BatchNorm2d if len(op.shape) == 4 else nn.BatchNorm1d
-        cfg = op.config
-        return cls(
-            cfg["num_features"],
-            eps=cfg["eps"],
-            momentum=cfg["momentum"],
-            affine=cfg["affine"],
-            track_running_stats=cfg["track_running_stats"],
-        )
-
-    def parameters(self, op: Operation) -> int:
-        return 2 * op.config["num_features"] if op.config["affine"] else 0
-
-    def buffers_bytes(self, op: Operation) -> int:
-        if not op.config["track_running_stats"]:
-            return 0
-        return 8 * op.config["num_features"] + 8  # two float32 vectors and an int64 counter
-
-    def flops(self, op: Operation, inputs: list[Shape]) -> int:
-        return size(inputs[0]) * (2 if op.config["affine"] else 1)

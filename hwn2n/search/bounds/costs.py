@@ -3,7 +3,8 @@
 Everything that is counted of an operation grows with its sizes, so its bounds are the counts of
 two corners: the operation at the smallest sizes that `shapes` allows it, and at the largest. A
 student's cost is the sum over the operations that it keeps; those that no search removes are in
-every student. What a removal leaves in an operation's place (subsampling) has no cost.
+every student, but for those that may go with a removed branch, which cost nothing at least. What a
+removal leaves in an operation's place (subsampling) has no cost.
 
 Parameters and FLOPs are not independent: a weight of a convolution, linear layer or normalisation
 is used once at each position, and there are at least and at most so many of these.
@@ -13,13 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hwn2n.network.architecture import Operation
+from hwn2n.network.channels import ChannelGroup
 from hwn2n.network.layers import find_layers
 from hwn2n.network.operators import Shape, rule
 from hwn2n.network.planner import Planner
-from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel, smaller_width
-from hwn2n.search.bounds.shapes import Kernel, Sizes, Variant, variants
+from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
+from hwn2n.search.bounds.intervals import Sizes
+from hwn2n.search.bounds.presence import find_presence
+from hwn2n.search.bounds.shapes import Kernel, Variant, variants
 from hwn2n.search.bounds.widths import Range, width_ranges
 from hwn2n.search.settings import Settings
 
@@ -88,7 +93,7 @@ class Bounds:
 def cost_bounds(planner: Planner, settings: Settings, *, projects: bool) -> Bounds:
     """The bounds of all students that a search with `settings` can decide on.
 
-    `projects`: whether widths are scaled to the budget, down to one channel if need be.
+    `projects`: whether widths are scaled to the budget, down to the least ones if need be.
     """
     layers = find_layers(planner, settings.granularity) if settings.removal.updates else ()
     layers = tuple(layer for layer in layers if layer.removable)
@@ -96,9 +101,10 @@ def cost_bounds(planner: Planner, settings: Settings, *, projects: bool) -> Boun
     shrinks = bool(settings.shrinkage.updates)
 
     def smallest(width: int) -> int:
+        group = ChannelGroup("", width, (), None)
         if projects:
-            return 1
-        return smaller_width(width, SHRINK_VALUES[0]) if shrinks else width
+            return settings.widths.least(group)
+        return settings.widths.nearest(group, SHRINK_VALUES[0]) if shrinks else width
 
     def kernels(op: Operation) -> list[Kernel]:
         height, width = op.config["kernel_size"]
@@ -106,8 +112,9 @@ def cost_bounds(planner: Planner, settings: Settings, *, projects: bool) -> Boun
         pairs = [(smaller_kernel(height, s), smaller_kernel(width, s)) for s in shares]
         return list(dict.fromkeys(pairs))
 
-    widths = width_ranges(planner.teacher, layer_of.keys(), smallest)
-    found = variants(planner.teacher, layer_of.keys(), widths, kernels)
+    presence = find_presence(planner.teacher, layer_of)
+    widths = width_ranges(planner.teacher, presence, smallest)
+    found = variants(planner.teacher, presence, widths, kernels)
     members: dict[str, list[_Operation]] = {layer.name: [] for layer in layers}
     parts = []
     for name, forms in found.items():
@@ -115,7 +122,9 @@ def cost_bounds(planner: Planner, settings: Settings, *, projects: bool) -> Boun
         if name in layer_of:
             members[layer_of[name]].append(bounds)
         else:
-            parts.append(_part(name, (), [bounds]))
+            parts.append(
+                _part(name, (), [bounds if name in presence.lasting else bounds.or_none()])
+            )
     parts += [_part(layer.name, layer.operations, members[layer.name]) for layer in layers]
     return Bounds(tuple(parts))
 
@@ -127,6 +136,10 @@ class _Operation:
     counts: dict[str, Range]
     idle: int
     positions: Range | None
+
+    def or_none(self) -> _Operation:
+        """The bounds of what may also be absent."""
+        return replace(self, counts={name: (0, high) for name, (_, high) in self.counts.items()})
 
 
 def _part(name: str, operations: tuple[str, ...], members: Sequence[_Operation]) -> Part:
@@ -158,9 +171,12 @@ def _bounds(forms: Iterable[Variant]) -> _Operation:
         for quantity in QUANTITIES
     }
     idle = max(c["params"] - c["multiplied"] for c in corners)
-    # Each multiplied parameter costs one FLOP at each position.
-    positions = [c["flops"] // c["multiplied"] for c in corners if c["multiplied"]]
-    return _Operation(counts, idle, (min(positions), max(positions)) if positions else None)
+    # Each multiplied parameter costs one FLOP at each position, in normalisations a few.
+    pairs = [(c["flops"], c["multiplied"]) for c in corners if c["multiplied"]]
+    if not pairs:
+        return _Operation(counts, idle, None)
+    positions = min(f // m for f, m in pairs), max(-(-f // m) for f, m in pairs)
+    return _Operation(counts, idle, positions)
 
 
 def _corner(form: Variant, side: int) -> dict[str, int]:
@@ -181,16 +197,25 @@ def _corner(form: Variant, side: int) -> dict[str, int]:
 
 
 def _shape(sizes: Sizes, side: int) -> Shape:
-    return () if sizes is None else (-1, *(size[side] for size in sizes))
+    return () if sizes is None else tuple(size[side] for size in sizes)
 
 
-def _config(op: Operation, inputs: list[Shape], shape: Shape) -> dict[str, int]:
+def _config(op: Operation, inputs: list[Shape], shape: Shape) -> dict[str, Any]:
     """The hyper-parameters that follow from the shapes, as in the `resize` of the operators."""
-    if op.kind == "conv2d":
-        if op.config["groups"] > 1 and not op.config["depthwise"]:
-            return {}
-        channels = {"in_channels": inputs[0][1], "out_channels": shape[1]}
-        return channels | ({"groups": shape[1]} if op.config["depthwise"] else {})
+    if op.kind == "constant":
+        return {} if "of" in op.config else {"shape": list(shape)}
     if op.kind == "linear":
         return {"in_features": inputs[0][-1], "out_features": shape[-1]}
-    return {"num_features": inputs[0][1]} if op.kind == "batch_norm" else {}
+    if op.kind in ("batch_norm", "group_norm"):
+        return {"num_features": inputs[0][1]}
+    if op.kind == "layer_norm":
+        return {"num_features": inputs[0][-1]}
+    if op.kind not in ("conv2d", "conv_transpose2d"):
+        return {}
+    channels = {"in_channels": inputs[0][1], "out_channels": shape[1]}
+    if op.config.get("depthwise"):
+        return channels | {"groups": shape[1]}
+    if op.config["groups"] > 1:
+        # Each filter reads as many channels as in the teacher, whatever the number of groups.
+        return {"in_channels": op.config["in_channels"], "out_channels": shape[1]}
+    return channels

@@ -1,0 +1,72 @@
+"""The networks of the model zoos: built, given the smallest image, exported and compared."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hwn2n.errors import one_line
+
+IMAGE_SIZES = (32, 64, 96, 128, 160, 192, 224, 240, 256, 288, 299, 384)
+"""Sizes that are tried, smallest first, until the network accepts one."""
+
+
+def build(source: str, name: str) -> nn.Module:
+    """A network with random weights, in eval mode."""
+    torch.manual_seed(0)
+    if source == "torchvision":
+        import torchvision
+
+        extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        model: nn.Module = torchvision.models.get_model(name, weights=None, **extra)
+    else:
+        import timm
+
+        model = timm.create_model(name, pretrained=False)
+    return model.eval()
+
+
+def image_shape(model: nn.Module) -> tuple[int, int, int]:
+    """The smallest of `IMAGE_SIZES` at which the network gives finite logits."""
+    errors = []
+    for size in IMAGE_SIZES:
+        try:
+            with torch.no_grad():
+                logits = model(torch.randn(1, 3, size, size))
+        except Exception as error:
+            errors.append(f"{size}: {one_line(error)}")
+            continue
+        if isinstance(logits, torch.Tensor) and bool(torch.isfinite(logits).all()):
+            return 3, size, size
+    raise ValueError(f"no image size fits ({errors[-1] if errors else 'logits are not finite'})")
+
+
+def exports(student: nn.Module, shape: tuple[int, int, int]) -> str | None:
+    """ONNX by torch.export, run by ONNX Runtime: the reason why it differs, or None."""
+    import onnxruntime
+
+    x = torch.randn((2, *shape))
+    try:
+        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+            path = Path(folder) / "student.onnx"
+            program = torch.onnx.export(
+                student,
+                (x,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+            if program is None:
+                return "no program"
+            program.save(path)
+            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            [found] = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+            wanted = student(x)
+    except Exception as error:
+        return f"{type(error).__name__}: {one_line(error)}"
+    difference = (wanted - torch.from_numpy(found)).abs().max().item()
+    scale = max(1.0, wanted.abs().max().item())
+    return None if difference <= 1e-4 * scale else f"differs by {difference:.3g}"
