@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import small
 import torch
+from torch.fx import GraphModule
 
 import hwn2n
 from hwn2n.budget.cost import Reading
@@ -215,9 +216,15 @@ def test_a_student_outside_after_all_is_kept_and_not_passed_off(tmp_path: Path) 
 
 
 class Unsure(small.CalmTarget):
-    """Every latency may as well be a second."""
+    """Every latency may as well be a second; knows how sure a student's was to be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: list[float] = []
 
     def measure(self, model: Any, input_shape: Any, columns: Any, protocol: Any = FULL) -> Any:
+        if protocol.effort == "full" and isinstance(model, GraphModule):
+            self.looks.append(pytest.approx(protocol.confidence_of("latency_p50")))
         cost = dict(super().measure(model, input_shape, columns, protocol))
         if "latency_p50" in cost:
             value = cost["latency_p50"].value
@@ -227,11 +234,13 @@ class Unsure(small.CalmTarget):
 
 def test_a_student_that_is_not_surely_inside_is_kept_and_said_to_be_so(tmp_path: Path) -> None:
     settings = small.settings(removal__updates=0, shrinkage__updates=0)
+    target = Unsure()
     with pytest.raises(InconclusiveError, match=r"must surely meet latency_p50 <= 90%") as caught:
-        small.compress(tmp_path / "run", recipe=settings, target=Unsure())
+        small.compress(tmp_path / "run", recipe=settings, target=target)
     assert caught.value.exit_code == 4
     result = caught.value.result
     assert (result.verdict, result.satisfied) == ("inconclusive", False)
+    assert target.looks == [0.95, *[1 - 0.05 / 3] * 3]
     row = next(row for row in result.rows if row["column"] == "latency_p50")
     assert row["satisfied"] and (row["low"], row["high"]) == (0.0, 1.0)
     assert row["verdict"] == "inconclusive" and "1.00s]" in row["interval"]

@@ -156,15 +156,20 @@ class School:
         chosen = self.validation if images is None else images
         return accuracy(model, chosen, self.data.mean, self.data.std, self.device)
 
-    def protocol(self, effort: Effort, constraints: Constraints) -> MeasurementProtocol:
-        """How to measure a student for `constraints`: on validation images, as sure as they ask."""
+    def protocol(
+        self, effort: Effort, constraints: Constraints, *, looks: int = 1
+    ) -> MeasurementProtocol:
+        """How to measure a student for `constraints`: on validation images, as sure as they ask.
+
+        Of several `looks`, of which any may decide, each has its share of the error (Bonferroni).
+        """
         images = normalise(
             self.data.validation.images[:MEASURED_IMAGES].cpu(), self.data.mean, self.data.std
         )
-        confidence = {
-            name: max(row.confidence for row in constraints.rows if name in row.coefficients)
-            for name in constraints.columns
-        }
+        confidence = {}
+        for name in constraints.columns:
+            asked = max(row.confidence for row in constraints.rows if name in row.coefficients)
+            confidence[name] = 1 - (1 - asked) / looks
         return MeasurementProtocol(effort=effort, confidence=confidence, images=images)
 
     def _teacher_for(
