@@ -8,7 +8,8 @@ captured, and no decision gives the teacher's logits; 20 random width decisions 
 removals are built, run forward and backward, and count what fvcore counts; one student is exported
 to ONNX and gives the same logits in ONNX Runtime. With `--rival` Torch-Pruning prunes the same
 networks by half under the same check. One process for each network, with limits of time and
-memory; one JSON file each, so that it goes on where it stopped. Published are the rows, a table of
+memory; one JSON file each, so that it goes on where it stopped; it begins with the rows that are
+published already, unless `--anew` is given. Published are the rows, a table of
 them as markdown, and a summary; of a walk that was stopped, those that it came to.
 """
 
@@ -73,6 +74,17 @@ def walk(
         row["wall_seconds"] = round(time.perf_counter() - started, 1)
         write_json(path, row)
         print(f"{i + 1}/{len(models)} {name}: {verdict(row)} [{row['wall_seconds']} s]", flush=True)
+
+
+def restore(published: Path, key: str, folder: Path) -> None:
+    """Take over the rows of an earlier walk that are not in `folder`, whoever walked it."""
+    if not published.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in json.loads(published.read_text())[key]:
+        path = folder / f"{row['model']}.json"
+        if not path.exists():
+            write_json(path, row)
 
 
 def _one(
@@ -178,6 +190,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=int, default=14, help="limit for each network")
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/coverage"))
     parser.add_argument("--quiet", type=Path, default=QUIET, help="pause while this file exists")
+    parser.add_argument("--anew", action="store_true", help="walk what is published again")
     parser.add_argument("--only-publish", action="store_true")
     options = parser.parse_args()
     models = names(options.source, options.models)
@@ -187,6 +200,10 @@ def main() -> None:
         "gigabytes": options.gigabytes,
         "quiet": options.quiet,
     }
+    if not options.anew:
+        published = RESULTS / f"coverage-{options.source}.json"
+        restore(published, "rows", ours)
+        restore(published, "rival", theirs)
     if not options.only_publish:
         walk(options.source, models, ours, module="benchmarks.coverage_check", **limits)
         if options.rival:

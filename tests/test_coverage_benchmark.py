@@ -93,3 +93,15 @@ def test_a_network_is_checked(monkeypatch):
     assert coverage.verdict(row | {"wall_seconds": 1.0}) == "passed"
     monkeypatch.setattr(coverage_zoo, "IMAGE_SIZES", (4,))
     assert "no image size fits" in coverage_check.check("mine", "mixed", with_export=False)["error"]
+
+
+def test_a_walk_goes_on_from_what_is_published(tmp_path):
+    published = tmp_path / "coverage.json"
+    published.write_text(json.dumps({"rows": [{"model": "a", "x": 1}, {"model": "b", "x": 2}]}))
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "b.json").write_text(json.dumps({"model": "b", "x": 3}))
+    coverage.restore(published, "rows", folder)
+    found = coverage.collect(folder, ["a", "b", "c"])
+    assert [(row["model"], row["x"]) for row in found] == [("a", 1), ("b", 3)]
+    coverage.restore(tmp_path / "none.json", "rows", folder)
