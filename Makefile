@@ -15,7 +15,7 @@ STAMP := $(VENV)/.hwn2n-installed
 DEMO  := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format bench-mnist clean
+.PHONY: help install demo test test-slow test-report lint format bench-mnist clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' \
@@ -43,6 +43,11 @@ test: $(STAMP) ## Run the tests, all but the slow ones
 
 test-slow: $(STAMP) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+# SHOTS=FOLDER keeps the pictures that it takes. CHROMIUM=PATH is a browser that is not on the path.
+test-report: $(STAMP) ## Open reports in headless Chromium (which must be installed) and look
+	$(BIN)/python -m pip install --disable-pip-version-check -q 'playwright>=1.45'
+	$(BIN)/python -m pytest -m browser
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/python -m ruff check .

@@ -16,6 +16,7 @@ setup(
     package_dir={f"hwn2n.shipped.{folder}": folder for folder in SHIPPED},
     package_data={
         "hwn2n": ["py.typed"],
+        "hwn2n.reporting": ["templates/*"],
         **{f"hwn2n.shipped.{folder}": ["*.yaml", "*.json"] for folder in SHIPPED},
     },
 )

@@ -157,6 +157,8 @@ def killed(folder: Path, point: str) -> None:
 def main(folder: Path, arguments: list[str]) -> int:
     torch.set_num_threads(1)  # a fork does not survive a pool of threads
     small.small_teacher()  # once, and not in each child
+    import hwn2n.reporting.report  # noqa: F401  so is plotly
+
     if arguments[:1] == ["--each"]:
         for point in arguments[1:]:
             place = folder / point

@@ -91,7 +91,7 @@ def test_help_stays_on_a_line_in_the_list_of_commands() -> None:
 
 def test_makefile_continuous_integration_and_hooks() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    targets = {"demo", "test", "test-slow", "lint", "format", "clean", "bench-mnist"}
+    targets = {"demo", "test", "test-slow", "test-report", "lint", "format", "clean", "bench-mnist"}
     assert targets <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111

@@ -16,7 +16,8 @@ IMPORTS = """
 import sys
 from hwn2n.cli import main
 code = main(sys.argv[1:])
-print(code, [name for name in ("torch", "numpy", "scipy") if name in sys.modules], file=sys.stderr)
+heavy = ("torch", "numpy", "scipy", "plotly", "jinja2")
+print(code, [name for name in heavy if name in sys.modules], file=sys.stderr)
 """
 
 
@@ -47,7 +48,7 @@ def test_the_package_imports_no_torch_and_has_the_functions() -> None:
         [sys.executable, "-c", script],
         capture_output=True, text=True, env=environment(), timeout=60, check=True,
     )  # fmt: skip
-    functions = "check compare compress export inspect profile resume teach"
+    functions = "check compare compare_runs compress export inspect profile report resume teach"
     assert done.stdout.split() == functions.split()
     assert package.compress.__module__ == "hwn2n.commands.compress"
     with pytest.raises(AttributeError, match="no attribute 'squash'"):

@@ -19,6 +19,7 @@ from hwn2n.cli.export import export
 from hwn2n.cli.failure import EXIT_INTERRUPTED, Invocation, failed
 from hwn2n.cli.inspect import inspect
 from hwn2n.cli.profile import profile
+from hwn2n.cli.report import report
 from hwn2n.cli.teach import teach
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (teach, inspect, compress, profile, check, compare, export):
+for command in (teach, inspect, compress, profile, check, compare, export, report):
     app.command()(command)
 app.add_typer(budget, name="budget")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,12 +19,15 @@ if TYPE_CHECKING:
     from hwn2n.commands.compare import Compared
 
 _FILE = "A file of hwn2n teach, a .pt2 of torch.export.save, or weights with --arch"
+_WITH_RUNS = frozenset({"context", "given", "html", "json"})
 
 
 def compare(
     context: typer.Context,
-    a: Annotated[str, typer.Argument(metavar="A", help=f"{_FILE}.")],
-    b: Annotated[str, typer.Argument(metavar="B", help=f"{_FILE}; compared with A.")],
+    given: Annotated[
+        list[str],
+        typer.Argument(metavar="A B | RUN RUN...", help=f"{_FILE}; or folders of runs."),
+    ],
     target: options.TargetName = None,
     input_shape: options.InputShape = None,
     arch: options.Arch = None,
@@ -55,6 +60,10 @@ def compare(
         float,
         typer.Option("--seconds", metavar="S", help="How long it may take, about."),
     ] = 25.0,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Of runs: draw them, as a page."),
+    ] = None,
     json: options.AsJson = False,
 ) -> int:
     """Time two networks in turns: is B faster or slower than A?
@@ -63,12 +72,23 @@ def compare(
     3 could not measure. With --max-slowdown: 0 certainly not slower by more; 1 certainly slower by
     more; 4 inconclusive.
 
+    Of folders of runs it shows what they found, in one table and, with --html, one page; nothing
+    is measured then.
+
     \b
     Example:
       hwn2n compare teacher.pt student.pt2 --threads 1
       hwn2n compare main.pt2 change.pt2 --input-shape 3,224,224 --max-slowdown 5%
+      hwn2n compare runs/first runs/second --html runs.html
     """
     context.obj.json = json
+    if _runs(given):
+        return _compare_runs(context, given, html, json=json)
+    if html is not None:
+        raise InputError("--html is for folders of runs, but these are networks")
+    if len(given) != 2:
+        raise InputError(f"two networks must be given to time them in turns; found {len(given)}")
+    a, b = given
     shape = options.image_shape(input_shape)
     indifferent = share("--margin", margin)
     most = None if max_slowdown is None else share("--max-slowdown", max_slowdown)
@@ -96,6 +116,46 @@ def compare(
     else:
         show(lambda plain: table(compared, plain=plain), lines(compared))
     return compared.exit_code
+
+
+def _runs(given: Sequence[str]) -> bool:
+    """Whether they are folders of runs. Raises InputError for some of each."""
+    folders = [Path(path).is_dir() for path in given]
+    if any(folders) and not all(folders):
+        odd = next(path for path, folder in zip(given, folders, strict=True) if not folder)
+        raise InputError(f"{odd}: must be the folder of a run, as the others are, or none of them")
+    return all(folders)
+
+
+def _compare_runs(
+    context: typer.Context, runs: Sequence[str], html: Path | None, *, json: bool
+) -> int:
+    alone(context, _WITH_RUNS, "folders of runs must stand without {}: nothing is measured of them")
+
+    from hwn2n.cli.tables import ruled_table
+    from hwn2n.commands.compare_runs import compare_runs
+    from hwn2n.reporting.runs import common
+    from hwn2n.reporting.runs import table as runs_table
+
+    found = compare_runs(runs, html=html)
+    if json:
+        print_json(found.to_json())
+        return 0
+    headings, cells = runs_table(found.lines)
+    shared = ", ".join(f"{name} {text}" for name, text in common(found.lines).items())
+    below = ["", f"the same for all: {shared}"] if shared else []
+    below += [] if found.html is None else [f"page: {found.html}"]
+    show(lambda plain: ruled_table(headings, cells, plain=plain), below)
+    return 0
+
+
+def alone(context: typer.Context, allowed: frozenset[str], message: str) -> None:
+    """Raise InputError with `message` for an option of the command line that is not `allowed`."""
+    for parameter in context.command.params:
+        name: Any = parameter.name
+        source = context.get_parameter_source(name)
+        if name not in allowed and source is not None and source.name == "COMMANDLINE":
+            raise InputError(message.format(parameter.opts[0]))
 
 
 def share(option: str, text: str) -> float:

@@ -122,7 +122,14 @@ def result_lines(result: Result) -> list[str]:
         f"final training {seconds['final_training']:.1f})",
         f"results: {Path(result.folder)} (student.pt2, student.safetensors, architecture.json, "
         "result.json, ledger.sqlite)",
+        *_report_line(Path(result.folder)),
     ]
+
+
+def _report_line(folder: Path) -> list[str]:
+    """Where the page is, if it could be drawn."""
+    path = folder / "report.html"
+    return [f"report: {path}"] if path.exists() else []
 
 
 def taught_lines(taught: Taught) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from hwn2n.budget.load import load_budget
+from hwn2n.commands.report import reported
 from hwn2n.commands.request import (
     IN_MEMORY,
     UNCONSTRAINED,
@@ -34,6 +35,7 @@ from hwn2n.run.clock import Clock
 from hwn2n.run.folder import RunFolder, default_folder
 from hwn2n.run.lock import working_on
 from hwn2n.run.progress import Reporter, Silent
+from hwn2n.run.scalars import with_scalars
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench, assemble
 from hwn2n.search.finish import choose, train_student
@@ -158,6 +160,18 @@ def resume(
 
 def _run(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -> Result:
     """Search, choose, train, prove. Each part goes on from what the folder already has of it."""
+    try:
+        with (
+            reported(folder, bench.planner, reporter),
+            with_scalars(reporter, bench.ledger, folder) as watched,
+        ):
+            return _work(bench, folder, watched, stop)
+    finally:
+        bench.ledger.close()
+
+
+def _work(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -> Result:
+    """The same; how it ends is reported by who calls."""
     clock = Clock(bench.ledger)
     try:
         if not bench.limits.at_first.rows:
@@ -186,8 +200,6 @@ def _run(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) ->
         raise InterruptedRunError(
             f"interrupted; go on with: hwn2n compress --resume {shlex.quote(str(folder.path))}"
         ) from error
-    finally:
-        bench.ledger.close()
 
 
 def _as_source(budget: str | os.PathLike[str] | Mapping[str, Any]) -> Any:

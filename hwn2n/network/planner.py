@@ -35,16 +35,25 @@ class Counts:
 
 def count(architecture: Architecture) -> Counts:
     """Parameters, FLOPs and bytes of an architecture whose shapes are fitted."""
+    each = count_each(architecture).values()
+    return Counts(
+        sum(c.params for c in each), sum(c.flops for c in each), sum(c.weight_bytes for c in each)
+    )
+
+
+def count_each(architecture: Architecture) -> dict[str, Counts]:
+    """The same by operation; weights that are tied count where they are made."""
     shapes: dict[str, Shape] = {INPUT: (-1, *architecture.input_shape)}
-    params = flops = buffers = 0
+    found: dict[str, Counts] = {}
     for op in architecture:
         operator = rule(op)
-        flops += operator.flops(op, [shapes[name] for name in op.inputs])
-        if "tied_to" not in op.config:
-            params += operator.parameters(op)
-            buffers += operator.buffers_bytes(op)
+        flops = operator.flops(op, [shapes[name] for name in op.inputs])
+        own = "tied_to" not in op.config
+        params = operator.parameters(op) if own else 0
+        buffers = operator.buffers_bytes(op) if own else 0
+        found[op.name] = Counts(params, flops, 4 * params + buffers)
         shapes[op.name] = op.shape or ()
-    return Counts(params, flops, 4 * params + buffers)
+    return found
 
 
 def _shared_kernel(

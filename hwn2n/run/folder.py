@@ -60,6 +60,16 @@ class RunFolder:
         return self.path / "architecture.json"
 
     @property
+    def teacher_architecture(self) -> Path:
+        """The teacher's architecture, for the report; it is not read by the search."""
+        return self.path / "teacher-architecture.json"
+
+    @property
+    def report(self) -> Path:
+        """The page that people look at."""
+        return self.path / "report.html"
+
+    @property
     def policies(self) -> Path:
         """Those that the run started from, and those that it learned."""
         return self.path / "policies"

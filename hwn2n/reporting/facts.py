@@ -1,0 +1,121 @@
+"""What a report tells of: everything that a run's folder knows, finished or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+from hwn2n.budget.columns import COLUMNS, in_order
+from hwn2n.budget.cost import Cost, cost_from_json
+from hwn2n.budget.matrix import Budget, Constraints
+from hwn2n.budget.verdict import Verdict
+from hwn2n.errors import MeasurementError
+from hwn2n.network.planner import Planner
+from hwn2n.run.candidate import Candidate
+from hwn2n.search.settings import Settings
+
+STAGES = ("removal", "shrinkage")
+
+
+class State(Enum):
+    """How far a run got, and what came of it."""
+
+    INSIDE = "inside"
+    """A student was trained, measured again, and is inside the budget (or there is none)."""
+
+    OUTSIDE = "outside"
+    """A student was trained and, measured again, is outside."""
+
+    UNSURE = "unsure"
+    """A student was trained; a limit lies in the interval of what was measured."""
+
+    NONE_FOUND = "none found"
+    """The search is complete, and no candidate is known to be inside."""
+
+    UNFINISHED = "unfinished"
+    """Interrupted, or still at work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """A run as its folder tells it.
+
+    `request` are the values of `commands.request.Request` as they stand in `config.json`, `result`
+    those of `result.json`, None before the end. `updates` are the reports of policy updates by
+    stage, `seconds` what the clock booked. `teacher_cost` is empty before the teacher was measured.
+    `planner` is that of the teacher, None where its architecture is not known, which `unknown`
+    explains. `chosen` is the id of the candidate that becomes the student, once that is settled,
+    and `note` the line that ended the run, where it did not end well. `none_found` says that no
+    candidate was inside when measured again, which the ledger cannot tell.
+    """
+
+    folder: str
+    request: Mapping[str, Any]
+    settings: Settings
+    versions: Mapping[str, str]
+    created: str
+    teacher_weights: str
+    budget: Budget
+    teacher_cost: Cost
+    candidates: tuple[Candidate, ...]
+    updates: Mapping[str, list[dict[str, Any]]]
+    seconds: Mapping[str, float]
+    result: Mapping[str, Any] | None
+    planner: Planner | None = field(repr=False)
+    unknown: str | None = None
+    chosen: int | None = None
+    note: str | None = None
+    none_found: bool = False
+
+    @cached_property
+    def state(self) -> State:
+        """How far the run got."""
+        if self.result is not None:
+            return {
+                Verdict.PASS.value: State.INSIDE,
+                Verdict.INCONCLUSIVE.value: State.UNSURE,
+            }.get(self.result["verdict"], State.OUTSIDE)
+        some = self.chosen is not None or any(c.satisfied for c in self.candidates)
+        none = self.none_found or (self.searched and not some)
+        return State.NONE_FOUND if none else State.UNFINISHED
+
+    @property
+    def searched(self) -> bool:
+        """Whether every policy update of both stages was done."""
+        asked = {name: getattr(self.settings, name).updates for name in STAGES}
+        return all(len(self.updates.get(name, [])) >= asked[name] for name in STAGES)
+
+    @property
+    def planned(self) -> int:
+        """How many candidates a complete search evaluates, without the anchor."""
+        stages = [getattr(self.settings, name) for name in STAGES]
+        return sum(stage.updates * stage.rollouts for stage in stages)
+
+    @cached_property
+    def student(self) -> Candidate | None:
+        """The chosen candidate."""
+        if self.chosen is not None:
+            return next((c for c in self.candidates if c.id == self.chosen), None)
+        key = None if self.result is None else self.result["student"].get("key")
+        return next((c for c in self.candidates if key and c.key == key), None)
+
+    def constraints(self, candidate: Candidate | None = None) -> Constraints:
+        """The rows that a search can steer by, in numbers; none before the teacher was measured.
+
+        Where the teacher was measured beside a candidate, relative limits are of those readings.
+        """
+        beside = {} if candidate is None else getattr(candidate, "teacher", None) or {}
+        teacher = {**self.teacher_cost, **cost_from_json(beside)}
+        try:
+            resolved = self.budget.resolve(teacher)
+        except MeasurementError:
+            return Constraints(rows=())
+        return resolved.only(name for name, column in COLUMNS.items() if not column.learned)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that candidates have, in the order of `COLUMNS`."""
+        return in_order({name for c in self.candidates for name in c.cost})
