@@ -30,9 +30,11 @@ import torch
 import hwn2n
 from benchmarks.fake_board import FakeBoard
 from benchmarks.runs import RESULTS, slug
+from hwn2n.budget.target_schema import TargetModel
 from hwn2n.budget.units import format_quantity
 from hwn2n.errors import BudgetNotMetError, InconclusiveError
 from hwn2n.hardware.fingerprint import fingerprint
+from hwn2n.hardware.local_target import LocalTarget
 from hwn2n.hardware.measurement import Duration, Effort
 from hwn2n.run.folder import read_json, write_json
 from hwn2n.run.ledger import Ledger
@@ -117,7 +119,7 @@ def _run(teacher: Path, case: str, way: str, seed: int, folder: Path) -> None:
             flops = hwn2n.profile(teacher, columns=["flops"]).cost["flops"].value
             target: Any = FakeBoard(Path(scratch), flops, DURATIONS)
         else:
-            target = {"device": "cpu", "threads": 1}
+            target = LocalTarget(TargetModel(device="cpu", threads=1), durations=DURATIONS)
         try:
             hwn2n.compress(
                 teacher,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -43,8 +44,8 @@ class Machine:
 
 def turns(machine: Machine, a: float, b: float, **changes: int):
     return measure_in_turns(
-        machine.network("a", a),
-        machine.network("b", b),
+        lambda: nullcontext(machine.network("a", a)),
+        lambda: nullcontext(machine.network("b", b)),
         seconds=2.0,
         warmup_seconds=0.0,
         min_samples=10,
@@ -58,11 +59,12 @@ def test_who_comes_first_alternates_and_nothing_is_lost():
     machine = Machine(lambda t: 1.0)
     found = turns(machine, 0.01, 0.005, turns=4)
     assert machine.calls == ["a", "b", "a", "b", "a"]  # a b, b a, a b, b a: equal ones in a row
-    assert len(found.turns_a) == len(found.turns_b) == 4
-    assert len(found.a) == sum(map(len, found.turns_a))
-    assert np.array_equal(found.b.samples_s, np.concatenate([x.samples_s for x in found.turns_b]))
+    [turns_a], [turns_b] = found.turns_a, found.turns_b
+    assert len(turns_a) == len(turns_b) == 4
+    assert len(found.a) == sum(map(len, turns_a))
+    assert np.array_equal(found.b.samples_s, np.concatenate([x.samples_s for x in turns_b]))
     assert found.a.rounds is not None and (np.diff(found.a.rounds) >= 0).all()
-    assert len(set(found.a.rounds)) == sum(len(set(x.rounds)) for x in found.turns_a)
+    assert len(set(found.a.rounds)) == sum(len(set(x.rounds)) for x in turns_a)
     assert found.a.device_samples_s is None
     assert found.a.samples_s.sum() == pytest.approx(2.0, rel=0.1)
 
@@ -104,17 +106,48 @@ def test_the_interval_of_a_share_covers_as_it_says():
 def test_a_turn_may_be_a_single_run():
     machine = Machine(lambda t: 1.0 + 0.1 * t)
     found = turns(machine, 0.5, 0.25)
-    assert min(map(len, found.turns_a)) < 5
+    assert min(map(len, found.turns_a[0])) < 5
     low, high = found.median_share(0.95)
     assert low <= 0.5 <= high
+
+
+def test_each_placement_has_its_own_build_and_counts_once():
+    machine, built = Machine(lambda t: 1.0), []
+
+    def build(name: str, speeds: list[float]):
+        def make():
+            built.append(name)
+            return nullcontext(machine.network(name, speeds[built.count(name) - 1]))
+
+        return make
+
+    places = [0.0046, 0.0054, 0.0049, 0.0051, 0.0047, 0.0053, 0.0048, 0.0052]  # around a half
+    found = measure_in_turns(
+        build("a", [0.01] * 8),
+        build("b", places),
+        seconds=2.0,
+        warmup_seconds=0.0,
+        min_samples=10,
+        turns=24,
+        placements=8,
+        now=machine.now,
+        pause=machine.pause,
+    )
+    assert built == ["a", "b", "b", "a"] * 4
+    assert [len(turns) for turns in found.turns_a] == [3] * 8
+    low, high = found.median_share(0.95)
+    spread = np.std(np.log(np.array(places) / 0.01), ddof=1) / math.sqrt(8)
+    student = 2.365  # of 7 degrees of freedom
+    assert low <= math.exp(math.log(0.5) - 0.9 * student * spread)
+    assert high >= math.exp(math.log(0.5) + 0.9 * student * spread)
 
 
 def test_merged_samples_keep_what_was_thrown_away():
     machine = Machine(lambda t: 1.0)
     told = iter([[], [], ["hot"], []] + [[]] * 400)
     found = measure_in_turns(
-        machine.network("a", 0.01),
-        machine.network("b", 0.01),
+        lambda: nullcontext(machine.network("a", 0.01)),
+        lambda: nullcontext(machine.network("b", 0.01)),
         seconds=0.4,
         warmup_seconds=0.0,
         min_samples=6,
@@ -126,7 +159,7 @@ def test_merged_samples_keep_what_was_thrown_away():
     both = [found.a, found.b]
     assert sum(x.discarded for x in both) == 1
     assert [x.throttle_reasons for x in both].count(("hot",)) == 1
-    assert isinstance(found.a, LatencySample) and found.a.steady is found.turns_a[0].steady
+    assert isinstance(found.a, LatencySample) and found.a.steady is found.turns_a[0][0].steady
 
 
 def test_a_local_target_reads_both_in_turns():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+import copy
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from hwn2n.errors import MeasurementError
 from hwn2n.hardware.conditions import board_model, conditions
 from hwn2n.hardware.counts import count
 from hwn2n.hardware.fingerprint import RUNTIME_PACKAGES, fingerprint, installed
-from hwn2n.hardware.latency import quiet
+from hwn2n.hardware.latency import Build, Sampler, quiet
 from hwn2n.hardware.matching import device_missing, why_not_this_machine
 from hwn2n.hardware.measurement import (
     DURATIONS,
@@ -246,7 +247,12 @@ class LocalTarget(Target):
                     sessions.append(self._session(executable, names, protocol))
                 throttling, shares = ThrottleMonitor(self.device), {}
                 if all(session.timed for session in sessions):
-                    shares = clock_in_turns(sessions[0], sessions[1], throttling)
+                    # Where building takes long, as with a compiler, once has to be enough.
+                    quick = self.settings.runtime == "eager"
+                    builds = (self._anew(models[0], images), self._anew(models[1], images))
+                    shares = clock_in_turns(
+                        sessions[0], sessions[1], throttling, builds if quick else None
+                    )
                 else:
                     for session in sessions:
                         session.clock(throttling)
@@ -255,6 +261,17 @@ class LocalTarget(Target):
             for cost, session in zip(known, sessions, strict=True):
                 cost |= session.cost
         return Beside(_in_order(known[1]), _in_order(known[0]), shares)
+
+    def _anew(self, model: nn.Module, images: Tensor) -> Build:
+        @contextmanager
+        def build() -> Iterator[Sampler]:
+            executable = self.prepare(copy.deepcopy(model), images.clone())
+            try:
+                yield executable.sample
+            finally:
+                executable.close()
+
+        return build
 
     def executable(
         self, model: nn.Module, input_shape: tuple[int, ...], images: Tensor | None = None

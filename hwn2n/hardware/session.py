@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Reading
 from hwn2n.errors import MeasurementError
 from hwn2n.hardware.latency import (
+    Build,
     LatencySample,
     measure_in_turns,
     measure_latency,
@@ -22,6 +24,9 @@ from hwn2n.hardware.throttle import ThrottleMonitor
 TURNS: dict[Effort, int] = {"quick": 8, "full": 24}
 """How often two networks take turns in the same seconds. The more there are, the better is shared
 what drifts, and the narrower is a ratio's interval; its bootstrap needs 7 (latency/ratio.py)."""
+
+PLACEMENTS = 8
+"""Of full readings, where building a network is quick."""
 
 POWER = ("power_avg", "power_avg_net", "energy")
 
@@ -123,20 +128,30 @@ class Session:
 
 
 def clock_in_turns(
-    teacher: Session, student: Session, throttling: ThrottleMonitor
+    teacher: Session,
+    student: Session,
+    throttling: ThrottleMonitor,
+    builds: tuple[Build, Build] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Clock both sessions in turns; returns, by column, the interval of the student's share.
 
+    `builds` make both ready anew, for full readings in `PLACEMENTS` places of the memory.
     Only medians and throughput have one: the other percentiles need more samples than a turn has.
     """
+    effort = student.protocol.effort
+    anew = builds is not None and effort == "full"
     found = measure_in_turns(
-        teacher.executable.sample,
-        student.executable.sample,
+        *(
+            builds
+            if builds is not None and anew
+            else (_as_it_is(teacher.executable), _as_it_is(student.executable))
+        ),
         seconds=student.duration.clock,
         warmup_seconds=student.duration.warmup,
         min_samples=max(teacher.samples_wanted, student.samples_wanted),
         throttled=throttling.reasons,
-        turns=TURNS[student.protocol.effort],
+        turns=TURNS[effort],
+        placements=PLACEMENTS if anew else 1,
     )
     teacher.book(found.a, throttling)
     student.book(found.b, throttling)
@@ -150,6 +165,10 @@ def clock_in_turns(
         elif _quantile(name) == 50:
             shares[name] = found.median_share(confidence, device=COLUMNS[name].scope == "device")
     return shares
+
+
+def _as_it_is(executable: Executable) -> Build:
+    return lambda: nullcontext(executable.sample)
 
 
 def _quantile(name: str) -> float | None:

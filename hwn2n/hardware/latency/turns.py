@@ -14,75 +14,94 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hwn2n.errors import MeasurementError
+from hwn2n.hardware.latency.placement import Build, placed
 from hwn2n.hardware.latency.ratio import interval_of
 from hwn2n.hardware.latency.samples import LatencySample
-from hwn2n.hardware.latency.steady import Sampler
 from hwn2n.hardware.latency.timing import measure_latency
 
 
 @dataclass(frozen=True, kw_only=True)
 class Turns:
-    """The samples of A and B, and those of each turn: (turns,) of each."""
+    """The samples of A and B, and those of each turn, by placement: (placements,) of (turns,)."""
 
     a: LatencySample
     b: LatencySample
-    turns_a: tuple[LatencySample, ...]
-    turns_b: tuple[LatencySample, ...]
+    turns_a: tuple[tuple[LatencySample, ...], ...]
+    turns_b: tuple[tuple[LatencySample, ...], ...]
 
     def median_share(self, confidence: float, *, device: bool = False) -> tuple[float, float]:
         """The interval of B's median as a share of A's."""
         # However few samples a turn has: how sure it is shows in how the turns differ.
-        a_s, b_s = (
-            [_median(turn, device) for turn in turns] for turns in (self.turns_a, self.turns_b)
-        )
-        return self._interval(a_s, b_s, confidence)
+        return self._interval(lambda turn: _median(turn, device), confidence)
 
     def mean_share(self, confidence: float) -> tuple[float, float]:
         """The interval of B's mean as a share of A's."""
-        return self._interval(
-            [x.mean for x in self.turns_a], [x.mean for x in self.turns_b], confidence
-        )
+        return self._interval(lambda turn: turn.mean, confidence)
 
     def _interval(
-        self, a_s: Sequence[float], b_s: Sequence[float], confidence: float
+        self, value: Callable[[LatencySample], float], confidence: float
     ) -> tuple[float, float]:
-        effects = [math.log(b / a) for a, b in zip(a_s, b_s, strict=True)]
-        return interval_of(effects, 1 - confidence)
+        """Of placements, where there are more than one: they differ by more than turns do."""
+        effects = [
+            [math.log(value(b) / value(a)) for a, b in zip(turns_a, turns_b, strict=True)]
+            for turns_a, turns_b in zip(self.turns_a, self.turns_b, strict=True)
+        ]
+        if len(effects) > 1:
+            return interval_of([float(np.mean(turns)) for turns in effects], 1 - confidence)
+        return interval_of(effects[0], 1 - confidence)
 
 
 def measure_in_turns(
-    a: Sampler,
-    b: Sampler,
+    build_a: Build,
+    build_b: Build,
     *,
     seconds: float,
     warmup_seconds: float,
     min_samples: int,
-    throttled: Callable[[], Sequence[str]] | None = None,
     turns: int,
+    placements: int = 1,
+    throttled: Callable[[], Sequence[str]] | None = None,
+    seed: int = 0,
     now: Callable[[], float] = time.perf_counter,
     pause: Callable[[float], None] = time.sleep,
 ) -> Turns:
     """Time A and B for `seconds` and `min_samples` each, in `turns`, who comes first alternating.
 
-    The arguments are those of `measure_latency`. Raises what that raises.
+    Both are built `placements` times, each with its share of the turns: where a network lies in
+    memory makes it faster or slower for as long as it lies there (ratio.py). The other arguments
+    are those of `measure_latency`. Raises what that raises.
     """
-    found: tuple[list[LatencySample], list[LatencySample]] = ([], [])
-    for turn in range(turns):
-        order = (0, 1) if turn % 2 == 0 else (1, 0)
-        for which in order:
-            found[which].append(
-                measure_latency(
-                    (a, b)[which],
-                    seconds=seconds / turns,
-                    warmup_seconds=None if found[which] else warmup_seconds,
-                    min_samples=-(-min_samples // turns),
-                    throttled=throttled,
-                    now=now,
-                    pause=pause,
-                )
-            )
+    random = np.random.default_rng(seed)
+    each = -(-turns // placements)
+    parts = each * placements
+    found: tuple[list[tuple[LatencySample, ...]], list[tuple[LatencySample, ...]]] = ([], [])
+    for placement in range(placements):
+        taken: tuple[list[LatencySample], list[LatencySample]] = ([], [])
+        b_first = placement % 2 == 1
+        with placed(build_a, build_b, b_first=b_first, random=random) as samplers:
+            for turn in range(each):
+                for which in (0, 1) if (turn % 2 == 0) != b_first else (1, 0):
+                    cold = placement == 0 and not taken[which]
+                    taken[which].append(
+                        measure_latency(
+                            samplers[which],
+                            seconds=seconds / parts,
+                            warmup_seconds=warmup_seconds if cold else None,
+                            min_samples=-(-min_samples // parts),
+                            throttled=throttled,
+                            now=now,
+                            pause=pause,
+                        )
+                    )
+        for which in (0, 1):
+            found[which].append(tuple(taken[which]))
     first, second = found
-    return Turns(a=_merged(first), b=_merged(second), turns_a=tuple(first), turns_b=tuple(second))
+    return Turns(
+        a=_merged([turn for turns in first for turn in turns]),
+        b=_merged([turn for turns in second for turn in turns]),
+        turns_a=tuple(first),
+        turns_b=tuple(second),
+    )
 
 
 def _median(turn: LatencySample, device: bool) -> float:
