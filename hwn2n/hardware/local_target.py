@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from hwn2n.errors import MeasurementError
 from hwn2n.hardware.conditions import board_model, conditions
 from hwn2n.hardware.counts import count
 from hwn2n.hardware.fingerprint import RUNTIME_PACKAGES, fingerprint, installed
-from hwn2n.hardware.latency import Build, Sampler, quiet
 from hwn2n.hardware.matching import device_missing, why_not_this_machine
 from hwn2n.hardware.measurement import (
     DURATIONS,
@@ -30,11 +28,11 @@ from hwn2n.hardware.measurement import (
 )
 from hwn2n.hardware.memory import peak_memory
 from hwn2n.hardware.placing import check_shape, host_batch, placed
-from hwn2n.hardware.power import IdleReading, Missing, PowerSource, find_source
+from hwn2n.hardware.power import Missing, PowerSource, find_source
+from hwn2n.hardware.runner import Runner
 from hwn2n.hardware.runtimes import RUNTIMES, Executable
-from hwn2n.hardware.session import POWER, Session, clock_in_turns
+from hwn2n.hardware.session import POWER
 from hwn2n.hardware.target import Target
-from hwn2n.hardware.throttle import ThrottleMonitor
 
 _DTYPES: dict[str, torch.dtype] = {
     "fp32": torch.float32,
@@ -68,7 +66,16 @@ class LocalTarget(Target):
         self.durations = durations or DURATIONS
         self._name = name
         self._source: PowerSource | Missing | None = None
-        self._idle: dict[Effort, IdleReading] = {}
+        self._runner = Runner(
+            device=self.device,
+            threads=self.settings.threads,
+            durations=self.durations,
+            # Not bound here: both may be another's.
+            prepare=lambda model, images: self.prepare(model, images),
+            power_source=lambda: self.power_source(),
+            # Where building takes long, as with a compiler, once has to be enough.
+            anew=self.settings.runtime == "eager",
+        )
 
     @property
     def name(self) -> str:
@@ -154,7 +161,8 @@ class LocalTarget(Target):
             running = [name for name in wanted if name not in cost]
             if not running:
                 return Measurement(cost)
-            return self._run(subject, images, running, protocol, cost)
+            found = self._runner.alone(subject, images, running, protocol)
+        return replace(found, cost=_in_order({**cost, **found.cost}))
 
     def _wanted(self, columns: Iterable[str]) -> list[str]:
         missing = self.unavailable(columns := in_order(columns))
@@ -174,44 +182,6 @@ class LocalTarget(Target):
             memory = peak_memory(subject, images.to(self._where()))
             cost["peak_memory"] = Reading(memory, "measured")
         return cost
-
-    def _run(
-        self,
-        subject: nn.Module,
-        images: Tensor,
-        columns: list[str],
-        protocol: MeasurementProtocol,
-        cost: dict[str, Reading],
-    ) -> Measurement:
-        before = conditions(self.device)
-        with quiet(self.settings.threads, pin=self.device.type == "cpu"):
-            executable = self.prepare(subject, images)
-            try:
-                session = self._session(executable, columns, protocol)
-                session.clock(ThrottleMonitor(self.device))
-                self._meter(session)
-            finally:
-                executable.close()
-        cost |= session.cost
-        return Measurement(
-            _in_order(cost),
-            session.samples,
-            {"before": before, "after": conditions(self.device)},
-            tuple(session.notes),
-        )
-
-    def _session(
-        self, executable: Executable, columns: list[str], protocol: MeasurementProtocol
-    ) -> Session:
-        duration = self.durations[protocol.effort]
-        return Session(executable, columns, protocol=protocol, duration=duration)
-
-    def _meter(self, session: Session) -> None:
-        """Power, where a column asks for it; idle power is read once for each effort."""
-        source = self.power_source() if session.powered else None
-        if isinstance(source, PowerSource):
-            effort = session.protocol.effort
-            self._idle[effort] = session.meter(source, self._idle.get(effort))
 
     def measure_beside(
         self,
@@ -239,39 +209,9 @@ class LocalTarget(Target):
             ]
             if not all(running):
                 return super().measure_beside(student, teacher, input_shape, part, whole, protocol)
-            with quiet(self.settings.threads, pin=self.device.type == "cpu"), ExitStack() as stack:
-                sessions = []
-                for model, names in zip(models, running, strict=True):
-                    executable = self.prepare(model, images)
-                    stack.callback(executable.close)
-                    sessions.append(self._session(executable, names, protocol))
-                throttling, shares = ThrottleMonitor(self.device), {}
-                if all(session.timed for session in sessions):
-                    # Where building takes long, as with a compiler, once has to be enough.
-                    quick = self.settings.runtime == "eager"
-                    builds = (self._anew(models[0], images), self._anew(models[1], images))
-                    shares = clock_in_turns(
-                        sessions[0], sessions[1], throttling, builds if quick else None
-                    )
-                else:
-                    for session in sessions:
-                        session.clock(throttling)
-                for session in sessions:
-                    self._meter(session)
-            for cost, session in zip(known, sessions, strict=True):
-                cost |= session.cost
-        return Beside(_in_order(known[1]), _in_order(known[0]), shares)
-
-    def _anew(self, model: nn.Module, images: Tensor) -> Build:
-        @contextmanager
-        def build() -> Iterator[Sampler]:
-            executable = self.prepare(copy.deepcopy(model), images.clone())
-            try:
-                yield executable.sample
-            finally:
-                executable.close()
-
-        return build
+            whole_cost, part_cost, shares = self._runner.in_turns(models, images, running, protocol)
+        mine, theirs = {**known[1], **part_cost}, {**known[0], **whole_cost}
+        return Beside(_in_order(mine), _in_order(theirs), shares)
 
     def executable(
         self, model: nn.Module, input_shape: tuple[int, ...], images: Tensor | None = None
