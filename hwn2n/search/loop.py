@@ -6,6 +6,8 @@ Departures from the paper, each a setting and each off in `recipe: paper`:
 3. The first policies may prefer to keep (`prior`, prior.py).
 4. Advantages may be leave-one-out instead of against the moving average (`advantage`).
 5. A candidate outside the budget may keep the more the nearer it is (`near_miss`, reward.py).
+6. What the countable limits already exclude may never be sampled (`mask`, masks.py).
+7. Updates may also imitate the best candidates so far (`imitate`, imitation.py, learner.py).
 And always: a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.
 """
@@ -28,6 +30,10 @@ from hwn2n.run.stop import Stop
 from hwn2n.search.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
 from hwn2n.search.actor_critic import LEARNERS
 from hwn2n.search.evaluate import Evaluator, Place
+from hwn2n.search.imitation import best_actions
+from hwn2n.search.learner import Learner
+from hwn2n.search.learning import ReinforceSettings
+from hwn2n.search.masks import mask_for
 from hwn2n.search.policies import (
     Policy,
     RemovalPolicy,
@@ -37,7 +43,6 @@ from hwn2n.search.policies import (
     save_policy,
 )
 from hwn2n.search.prior import removal_prior, shrinkage_prior
-from hwn2n.search.reinforce import Learner, ReinforceSettings
 from hwn2n.search.reward import epsilon
 from hwn2n.search.seeds import derive_seed
 from hwn2n.search.settings import Settings, StageSettings
@@ -104,6 +109,9 @@ class Search:
         steps = stage.steps
         if how.prior and self.settings.strategy == "policies":
             steps = replace(steps, prior=_prior(stage, how.prior))
+        if self.settings.mask:
+            countable = self.evaluator.countable
+            steps = replace(steps, mask=mask_for(stage, self.planner, self.settings, countable))
         learner = self._learner(stage, how)
         checkpoint = load_checkpoint(self.folder.checkpoint(stage.name))
         first = 0
@@ -130,7 +138,12 @@ class Search:
             # As the ledger has them: after a resume on another machine, a rounding error in the
             # policy must not attach a reward to other actions than those that earned it.
             taken = torch.tensor([candidate.actions for candidate in rollouts])
-            report = learner.update(steps, taken, [candidate.reward for candidate in rollouts])
+            report = learner.update(
+                steps,
+                taken,
+                [candidate.reward for candidate in rollouts],
+                imitate=self._to_imitate(stage.name, iteration),
+            )
             self.ledger.add_update(stage.name, iteration, {**asdict(report), "epsilon": eps})
             save_checkpoint(
                 self.folder.checkpoint(stage.name),
@@ -138,6 +151,19 @@ class Search:
             )
         meta = {"features": self.settings.features, "stage": stage.name}
         save_policy(self.folder.policy(stage.name), learner.policy, meta)
+
+    def _to_imitate(self, stage: str, iteration: int) -> torch.Tensor | None:
+        settings = self.settings
+        if not settings.imitate:
+            return None
+        limited = bool(self.evaluator.constraints.rows)
+        return best_actions(
+            self.ledger.candidates(stage),
+            settings.imitate,
+            # as `finish.choose`: without a budget the most accurate network is the teacher
+            by=settings.choose_by if limited else "reward",
+            until=iteration,
+        )
 
     def _learner(self, stage: RemovalStage | ShrinkageStage, how: StageSettings) -> Learner:
         settings = self.settings
@@ -148,6 +174,7 @@ class Search:
             clip_norm=settings.clip_norm,
             advantage=settings.advantage,
             normalise=settings.normalise,
+            imitate_weight=settings.imitate_weight,
         )
         name = "none" if settings.strategy == "random" else settings.learner
         return LEARNERS[name](self._policy(stage, how), how_to_learn)
