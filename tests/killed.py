@@ -4,6 +4,8 @@ killed.py FOLDER [POINT]           begin the run, or go on with it, until POINT
 killed.py FOLDER --each POINT...   for each point: a run in FOLDER/POINT that ends there, then
                                    going on with it; each in a process of its own (fork)
 
+With HWN2N_TEST_SEARCH=masked in the environment the search has masks, and imitates.
+
 Prints for each point the two exit codes, minus the signal for a process that was killed.
 """
 
@@ -118,8 +120,23 @@ POINTS: dict[str, Callable[[], None]] = {
 }
 
 
+SEARCHES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "masked": {
+        "mask": True,
+        "project": False,
+        "imitate": 2,
+        "imitate_weight": 0.5,
+        "removal__updates": 1,
+        "shrinkage__updates": 2,
+        "final__epochs": 1,
+    },
+}
+
+
 def run(folder: Path) -> None:
     """Begin or go on."""
+    changes = SEARCHES[os.environ.get("HWN2N_TEST_SEARCH", "plain")]
     stop = Stop()
     given = {"data": small.small_data(), "target": small.CalmTarget(), "stop": stop}
     with stop.on_ctrl_c():
@@ -129,7 +146,7 @@ def run(folder: Path) -> None:
             hwn2n.compress(
                 small.small_teacher(),
                 budget=small.BUDGET,
-                recipe=small.settings(seed=3),
+                recipe=small.settings(seed=3, **changes),
                 out=folder,
                 reporter=Silent(),
                 **given,

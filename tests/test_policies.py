@@ -19,7 +19,7 @@ from hwn2n.search.policies import (
     load_policy,
     save_policy,
 )
-from hwn2n.search.policies.base import pick
+from hwn2n.search.policies.choosing import pick
 from hwn2n.search.steps import Steps
 
 FEATURES = 4

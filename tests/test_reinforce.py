@@ -2,15 +2,24 @@
 
 import io
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
+from exact import (
+    all_sequences,
+    expected_learner_gradient,
+    expected_reward,
+    finite_differences,
+    gradient_of,
+    rewards_of,
+)
 
 from hwn2n.errors import InputError
 from hwn2n.search.actor_critic import LEARNERS, ActorCritic
-from hwn2n.search.policies import Policy, RemovalPolicy, ShrinkagePolicy, UniformPolicy
-from hwn2n.search.reinforce import NoLearning, Reinforce, ReinforceSettings, UpdateReport
+from hwn2n.search.learner import NoLearning
+from hwn2n.search.learning import ReinforceSettings, UpdateReport
+from hwn2n.search.policies import RemovalPolicy, ShrinkagePolicy, UniformPolicy
+from hwn2n.search.reinforce import Reinforce
 from hwn2n.search.steps import Steps
 
 FEATURES = 3
@@ -37,67 +46,6 @@ def toy_policies():
         RemovalPolicy(FEATURES, hidden=2).double(),
         ShrinkagePolicy(FEATURES, hidden=2, n_actions=3).double(),
     ]
-
-
-def all_sequences(policy: Policy, steps: Steps) -> torch.Tensor:
-    free = steps.free.nonzero().flatten().tolist()
-    grid = torch.cartesian_prod(*[torch.arange(policy.n_actions)] * len(free))
-    actions = torch.zeros(len(grid), len(steps), dtype=torch.int64)
-    actions[:, free] = grid
-    return steps.settle(actions)
-
-
-def rewards_of(actions: torch.Tensor) -> torch.Tensor:
-    """Some reward in which the steps interact."""
-    x = actions.double()
-    return 0.3 + torch.sin(1.7 * x[:, 0] + 0.4) - 0.5 * x[:, -1] * x[:, 0]
-
-
-def expected_reward(policy: Policy, steps: Steps) -> torch.Tensor:
-    actions = all_sequences(policy, steps)
-    return (policy.log_prob(steps, actions)[0].exp() * rewards_of(actions)).sum()
-
-
-def gradient_of(policy: Policy, scalar: torch.Tensor) -> torch.Tensor:
-    grads = torch.autograd.grad(scalar, list(policy.parameters()), allow_unused=True)
-    return torch.cat(
-        [
-            (torch.zeros_like(p) if g is None else g).flatten()
-            for p, g in zip(policy.parameters(), grads, strict=True)
-        ]
-    )
-
-
-def finite_differences(policy: Policy, function: Callable[[], torch.Tensor]) -> torch.Tensor:
-    slopes, h = [], 1e-6
-    with torch.no_grad():
-        for parameter in policy.parameters():
-            flat = parameter.view(-1)
-            for i in range(flat.numel()):
-                kept = flat[i].item()
-                flat[i] = kept + h
-                up = function().item()
-                flat[i] = kept - h
-                down = function().item()
-                flat[i] = kept
-                slopes.append((up - down) / (2 * h))
-    return torch.tensor(slopes, dtype=torch.float64)
-
-
-def expected_learner_gradient(learner, steps: Steps, rollouts: int) -> torch.Tensor:
-    """Mean gradient of the loss over every possible batch, each with its probability."""
-    policy = learner.policy
-    sequences = all_sequences(policy, steps)
-    log_prob = policy.log_prob(steps, sequences)[0].detach()
-    total = torch.zeros(sum(p.numel() for p in policy.parameters()), dtype=torch.float64)
-    for batch in torch.cartesian_prod(*[torch.arange(len(sequences))] * rollouts).view(
-        -1, rollouts
-    ):
-        actions = sequences[batch]
-        evaluation = policy.evaluate(steps, actions)
-        loss, _ = learner.objective(evaluation, steps.free, rewards_of(actions))
-        total += log_prob[batch].sum().exp() * gradient_of(policy, loss)
-    return total
 
 
 @pytest.mark.parametrize("steps", [TOY, TOY_FORCED], ids=["free", "forced-and-tied"])

@@ -55,7 +55,7 @@ def test_the_student_is_chosen_as_the_settings_say(tmp_path, choose_by, rows, wa
         settings=build_settings("fast", {"choose_by": choose_by}),
         constraints=budget(*rows).resolve({}),
         limits=Limits(budget(*rows), {}),
-        measure=lambda architecture, decision, protocol: Beside({}, {}),
+        measure_again=lambda architecture, decision, looks: Beside({}, {}),
     )
     planner = SimpleNamespace(plan=lambda decision: None)
     assert choose(ledger, planner, evaluator, folder).candidate.rollout == wanted

@@ -213,7 +213,7 @@ def test_ledger_rows_are_what_was_done(search: Make, monkeypatch: pytest.MonkeyP
     def spied(*arguments: Any) -> Any:
         learner = learner_of(*arguments)
         update = learner.update
-        learner.update = lambda steps, actions, rewards: (  # type: ignore[method-assign]
+        learner.update = lambda steps, actions, rewards, **_: (  # type: ignore[method-assign]
             seen.append((actions.tolist(), rewards)) or update(steps, actions, rewards)
         )
         return learner

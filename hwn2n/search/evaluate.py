@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from hwn2n.hardware.measurement import Beside, Effort
+from hwn2n.hardware.measurement import Beside
 from hwn2n.hardware.target import Target
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
 from hwn2n.network.decision import Decision
@@ -109,9 +109,9 @@ class Evaluator:
         architecture = self.planner.plan(decision)
         return decision, architecture, self.key(architecture)
 
-    def measure(self, architecture: Architecture, decision: Decision, effort: Effort) -> Beside:
-        """Readings of one student, taken here and now (see `Workshop.measure`)."""
-        return self.workshop.measure(architecture, decision, effort)
+    def measure_again(self, architecture: Architecture, decision: Decision, looks: int) -> Beside:
+        """Full readings of one student, taken here and now (see `Workshop.measure`)."""
+        return self.workshop.measure(architecture, decision, "full", looks=looks)
 
     def key(self, architecture: Architecture) -> str:
         """Equal for candidates that would be trained alike: the network, and what it inherits."""

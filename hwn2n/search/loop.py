@@ -6,7 +6,9 @@ Departures from the paper, each a setting and each off in `recipe: paper`:
 3. The first policies may prefer to keep (`prior`, prior.py).
 4. Advantages may be leave-one-out instead of against the moving average (`advantage`).
 5. A candidate outside the budget may keep the more the nearer it is (`near_miss`, reward.py).
-6. Another strategy may propose (`strategy`, evolution.py).
+6. What the countable limits already exclude may never be sampled (`mask`, masks.py).
+7. Updates may also imitate the best candidates so far (`imitate`, imitation.py, learner.py).
+8. Another strategy may propose (`strategy`, evolution.py).
 And always: a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.
 """

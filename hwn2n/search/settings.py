@@ -81,6 +81,19 @@ class Settings(_Frozen):
     min_width: int = Field(
         1, ge=1, le=65536, description="no width goes below this, but where the teacher's does"
     )
+    mask: bool = Field(
+        False,
+        description="never sample what the countable limits already exclude (masks.py)",
+    )
+    imitate: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="how many of the best candidates so far an update also imitates (learner.py)",
+    )
+    imitate_weight: float = Field(
+        0.0, ge=0, description="of their negative log-likelihood in the loss"
+    )
     features: FeatureSet = "paper"
     removal: StageSettings = StageSettings(updates=100, lr=0.003, hidden=30)
     shrinkage: StageSettings = StageSettings(updates=100, lr=0.01, hidden=50)
@@ -174,6 +187,12 @@ class Settings(_Frozen):
                         "but is 1",
                         {"stage": name},
                     )
+        if self.strategy == "policies" and self.imitate and not self.imitate_weight:
+            raise PydanticCustomError(
+                "imitate",
+                "with imitate above 0 imitate_weight must be above 0, for nothing is imitated "
+                "otherwise, but it is 0",
+            )
         return self
 
 

@@ -17,6 +17,10 @@ from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import load_checkpoint, save_checkpoint
 from hwn2n.search.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
 from hwn2n.search.actor_critic import LEARNERS
+from hwn2n.search.imitation import best_actions
+from hwn2n.search.learner import Learner
+from hwn2n.search.learning import ReinforceSettings
+from hwn2n.search.masks import mask_for
 from hwn2n.search.policies import (
     Policy,
     RemovalPolicy,
@@ -27,7 +31,6 @@ from hwn2n.search.policies import (
 )
 from hwn2n.search.prior import removal_prior, shrinkage_prior
 from hwn2n.search.proposals import Place, Proposal
-from hwn2n.search.reinforce import Learner, ReinforceSettings
 from hwn2n.search.reward import epsilon
 from hwn2n.search.rounds import ANCHOR, Rounds
 from hwn2n.search.seeds import derive_seed
@@ -66,6 +69,9 @@ def _stage(
     steps = stage.steps
     if how.prior and settings.strategy == "policies":
         steps = replace(steps, prior=_prior(stage, how.prior))
+    if settings.mask:
+        countable = rounds.evaluator.countable
+        steps = replace(steps, mask=mask_for(stage, rounds.planner, settings, countable))
     learner = _learner(settings, stage, how, start_from)
     checkpoint = load_checkpoint(folder.checkpoint(stage.name))
     first = 0
@@ -89,7 +95,12 @@ def _stage(
         # As the ledger has them: after a resume on another machine, a rounding error in the
         # policy must not attach a reward to other actions than those that earned it.
         taken = torch.tensor([candidate.actions for candidate in rollouts])
-        report = learner.update(steps, taken, [candidate.reward for candidate in rollouts])
+        report = learner.update(
+            steps,
+            taken,
+            [candidate.reward for candidate in rollouts],
+            imitate=_to_imitate(rounds, stage.name, iteration),
+        )
         rounds.ledger.add_update(stage.name, iteration, {**asdict(report), "epsilon": eps})
         save_checkpoint(
             folder.checkpoint(stage.name),
@@ -97,6 +108,20 @@ def _stage(
         )
     meta = {"features": settings.features, "stage": stage.name}
     save_policy(folder.policy(stage.name), learner.policy, meta)
+
+
+def _to_imitate(rounds: Rounds, stage: str, iteration: int) -> torch.Tensor | None:
+    settings = rounds.settings
+    if not settings.imitate:
+        return None
+    limited = bool(rounds.evaluator.constraints.rows)
+    return best_actions(
+        rounds.ledger.candidates(stage),
+        settings.imitate,
+        # as `finish.choose`: without a budget the most accurate network is the teacher
+        by=settings.choose_by if limited else "reward",
+        until=iteration,
+    )
 
 
 def _learner(
@@ -112,6 +137,7 @@ def _learner(
         clip_norm=settings.clip_norm,
         advantage=settings.advantage,
         normalise=settings.normalise,
+        imitate_weight=settings.imitate_weight,
     )
     name = "none" if settings.strategy == "random" else settings.learner
     return LEARNERS[name](_policy(settings, stage, how, start_from), how_to_learn)

@@ -5,10 +5,15 @@ classifier that must be kept) or *tied* (it copies an earlier step, such as two 
 channel group). Forced and tied steps stay in the sequence, because the policy should see the
 whole network, but they never enter a log-probability, an entropy or a gradient: reinforcing
 an action that the policy did not choose is a known fault of the authors' code.
+
+A mask (`Mask`) forbids actions of free steps. It belongs to the steps, as the prior does, so that
+sampling and scoring can never disagree on it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +23,23 @@ from hwn2n.errors import InputError
 
 FREE = -1
 """The mark in `Steps.forced` and `Steps.tied` of a step that is not forced, or not tied."""
+
+
+class Mask(ABC):
+    """What free steps may do, given what was done before them.
+
+    It must be a function of these actions alone: then whoever scores a rollout, now or after a
+    resume, finds the mask that it was sampled under, and nobody has to store it.
+    """
+
+    n_actions: int
+
+    @abstractmethod
+    def allowed(self, taken: tuple[int, ...]) -> tuple[bool, ...]:
+        """For each of the actions of step `len(taken)`, a free one: may it be taken?
+
+        taken: the settled actions of all steps before it. At least one must be allowed.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +54,7 @@ class Steps:
     prior: (T, A) float32 or None, logits added to the policy's own: what is preferred before
         anything was learned. It belongs to the steps and not to a policy, so that a policy which
         moves to another teacher takes what it learned with it, and no prior. The paper has none.
+    mask: what free steps may do, or None where nothing is forbidden, as in the paper.
 
     Raises InputError when these do not hold.
     """
@@ -41,6 +64,7 @@ class Steps:
     forced: Tensor
     tied: Tensor
     prior: Tensor | None = None
+    mask: Mask | None = None
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -118,3 +142,34 @@ class Steps:
             )
         forced = self.forced.to(actions.device)
         return torch.where(forced == FREE, actions, forced)[..., self.source.to(actions.device)]
+
+    def allowed(self, actions: Tensor) -> Tensor:
+        """Return what the mask allowed in rollouts: bool (B, T, A), all true at fixed steps.
+
+        actions: settled, (B, T). There must be a mask. Row t says what step t could do after the
+        actions before it.
+        """
+        assert self.mask is not None
+        free, everything = self.free.tolist(), (True,) * self.mask.n_actions
+        return torch.tensor(
+            [
+                [self._may(row[:t]) if free[t] else everything for t in range(len(row))]
+                for row in actions.tolist()
+            ],
+            dtype=torch.bool,
+        )
+
+    def allowed_next(self, taken: Sequence[Tensor], count: int) -> Tensor:
+        """Return what the mask allows at the step after `taken`, t tensors (count,): (count, A)."""
+        rows = torch.stack(list(taken), dim=1).tolist() if taken else [[]] * count
+        return torch.tensor([self._may(row) for row in rows], dtype=torch.bool)
+
+    def _may(self, taken: list[int]) -> tuple[bool, ...]:
+        assert self.mask is not None
+        allowed = self.mask.allowed(tuple(taken))
+        if not any(allowed):
+            raise InputError(
+                f"a mask must allow an action at every step, but allows none at "
+                f"{self.names[len(taken)]!r}"
+            )
+        return allowed

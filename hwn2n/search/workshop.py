@@ -89,11 +89,14 @@ class Workshop:
             return Beside({}, {})
         return self.measure(task.architecture, task.decision, "quick")
 
-    def measure(self, architecture: Architecture, decision: Decision, effort: Effort) -> Beside:
+    def measure(
+        self, architecture: Architecture, decision: Decision, effort: Effort, *, looks: int = 1
+    ) -> Beside:
         """The measured columns that the budget needs, of an untrained student on real images.
 
         Its weights are those that its training would begin with: power depends on them a little.
-        Raises `MeasurementError` where one is missing: it is unavailable then, and never 0.
+        `looks` as in `School.protocol`. Raises `MeasurementError` where one is missing: it is
+        unavailable then, and never 0.
         """
         if not self.measured:
             return Beside({}, {})
@@ -105,7 +108,7 @@ class Workshop:
             self.measured,
             self.limits.drifting,
             # Brief readings steer; what is claimed of the winner is measured in full, alone.
-            self.school.protocol(effort, self.limits.at_first),
+            self.school.protocol(effort, self.limits.at_first, looks=looks),
         )
         whole = self._complete(found.teacher, self.limits.drifting, "the teacher")
         cost = self._complete(found.cost, self.measured, f"one of {architecture.key()}")

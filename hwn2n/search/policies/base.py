@@ -1,7 +1,25 @@
-"""What all policies share: sampling, log-probabilities and entropies over the free steps."""
+"""What all policies share: sampling, log-probabilities and entropies over the free steps.
+
+Masks. Where the steps have a mask, a policy is the distribution
+
+    p(a_t | s_t) = exp(z_t[a_t]) / sum over allowed a of exp(z_t[a]),   a_t allowed at s_t,
+
+with the logits z_t of the network; s_t are the actions before t. Sampling, log-probability and
+entropy are all those of this p. What is allowed depends on s_t and on no weight, so p is a
+softmax policy over fewer actions, smooth in the weights; it sums to 1 over the sequences that the
+mask allows, for each s_t alone does. So sum p(a) grad log p(a) = grad 1 = 0 over them, and
+E[(R - b) grad log p(a)] is the gradient of E[R] under p with any baseline b that does not know
+the action: the estimates of the learners stay unbiased, for the policy that is in fact sampled
+from (Huang and Ontanon 2020, arXiv 2006.14171, section 3). Three things would break it: scoring
+with unmasked log-probabilities, as their gradient also pushes forbidden logits (it is that of
+another policy); a mask that is drawn at random or depends on the weights; and sampling first and
+repairing the actions afterwards. A step with one allowed action has log-probability, entropy and
+gradient 0, like a forced one.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from hwn2n.errors import InputError
+from hwn2n.search.policies.choosing import check_allowed
 from hwn2n.search.steps import Steps
 
 MAX_HIDDEN = 4096
@@ -25,8 +44,9 @@ class Evaluation:
     """A policy's view of B rollouts of T steps; all (B, T).
 
     log_prob: of the action taken. entropy: of the step's distribution, in nats. Both are exactly
-    0, without gradient, where a step is forced or tied. value: V(s_t), the reward that the critic
-    expects at step t before its action is known; meaningful at every step.
+    0, without gradient, where a step is forced or tied or the mask leaves one action. value:
+    V(s_t), the reward that the critic expects at step t before its action is known; meaningful at
+    every step.
     """
 
     log_prob: Tensor
@@ -64,7 +84,7 @@ class Policy(nn.Module, ABC):
 
     @abstractmethod
     def unroll(self, steps: Steps, count: int, uniforms: Tensor | None) -> Tensor:
-        """Return settled actions (count, T), chosen by `pick` with `uniforms` (count, T)."""
+        """Return settled actions (count, T), chosen by `act` with `uniforms` (count, T)."""
 
     def sample(self, steps: Steps, count: int, generator: torch.Generator) -> Tensor:
         """Return `count` rollouts: int64 (count, T) on the CPU, forced and tied steps settled.
@@ -93,8 +113,8 @@ class Policy(nn.Module, ABC):
         """Return log-probability, entropy and value of each step, with gradients.
 
         actions: (B, T) int64, the actions really taken. Raises InputError when they are out of
-        range, or differ from the forced and tied ones: then something overrode them, and the
-        log-probabilities would be those of another sequence.
+        range, differ from the forced and tied ones, or are forbidden by the mask: then something
+        overrode them, and the log-probabilities would be those of another sequence.
         """
         self.check_steps(steps)
         device = self._device()
@@ -115,9 +135,15 @@ class Policy(nn.Module, ABC):
                 f"but rollout {row} says {int(actions[row, t])}"
             )
         logits, value = self(steps, settled.to(device))
+        if steps.mask is not None:
+            allowed = steps.allowed(settled)
+            check_allowed(steps, settled.cpu(), allowed)
+            logits = logits.masked_fill(~allowed.to(device), -math.inf)
         log_probs = torch.log_softmax(logits, dim=-1)
         taken = log_probs.gather(-1, settled.to(device).unsqueeze(-1)).squeeze(-1)
-        entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
+        # A forbidden action adds 0, and not 0 * -inf, to the entropy and its gradient.
+        summands = log_probs.exp() * log_probs.masked_fill(log_probs.isneginf(), 0.0)
+        entropy = -summands.sum(dim=-1)
         free = steps.free.to(device)
         zero = torch.zeros((), dtype=logits.dtype, device=device)
         return Evaluation(
@@ -147,6 +173,11 @@ class Policy(nn.Module, ABC):
                 f"but got {int(steps.forced.max())}"
             )
 
+        if steps.mask is not None and steps.mask.n_actions != self.n_actions:
+            raise InputError(
+                f"the mask of a {self.kind} policy's steps must be for {self.n_actions} actions, "
+                f"but is for {steps.mask.n_actions}"
+            )
         if steps.prior is not None and steps.prior.shape[1] != self.n_actions:
             raise InputError(
                 f"the prior of a {self.kind} policy's steps must have {self.n_actions} actions, "
@@ -168,20 +199,6 @@ class Policy(nn.Module, ABC):
     def _device(self) -> torch.device:
         weight = next(self.parameters(), None)
         return torch.device("cpu") if weight is None else weight.device
-
-
-def pick(logits: Tensor, uniforms: Tensor | None) -> Tensor:
-    """Return one action (...) int64 for each row of logits (..., A).
-
-    uniforms: (...) numbers in [0, 1), turned into actions by the inverse of the cumulative
-    distribution; None takes the likeliest action, of equals the first.
-    """
-    if uniforms is None:
-        return logits.argmax(dim=-1)
-    cumulative = torch.softmax(logits.double(), dim=-1).cumsum(dim=-1)
-    below = cumulative <= uniforms.to(logits.device).unsqueeze(-1)
-    # A cumulative sum may end a hair under 1, with the uniform number above it: hence the clamp.
-    return below.sum(dim=-1).clamp(max=logits.shape[-1] - 1)
 
 
 def check_size(name: str, value: int, maximum: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hwn2n.search.policies.base import MAX_HIDDEN, MAX_LAYERS, Policy, check_size, pick
+from hwn2n.search.policies.base import MAX_HIDDEN, MAX_LAYERS, Policy, check_size
+from hwn2n.search.policies.choosing import act, pick
 from hwn2n.search.steps import Steps
 
 REMOVE = 0
@@ -16,7 +17,8 @@ class RemovalPolicy(Policy):
     """A bidirectional LSTM over the layers, with two logits for each (0 = remove, 1 = keep).
 
     Every layer is judged in the light of those before and after it, and independently of the
-    actions on them, so one pass serves all rollouts.
+    actions on them, so one pass serves all rollouts. With a mask the actions are drawn in order
+    from those same logits, each under what is allowed after the ones before it.
 
     n_features: F. hidden, layers: of the LSTM, per direction; the paper has 30 and 2.
     The output starts without a bias, as the paper's: half of all layers go at first, unless the
@@ -49,7 +51,12 @@ class RemovalPolicy(Policy):
         return logits, self.critic(states).squeeze(-1).expand(count, -1)
 
     def unroll(self, steps: Steps, count: int, uniforms: Tensor | None) -> Tensor:
-        """Return settled actions (count, T), all steps at once."""
+        """Return settled actions (count, T), all steps at once, or in order where a mask asks."""
         shape_only = torch.zeros(count, len(steps), dtype=torch.int64)
         logits, _ = self.forward(steps, shape_only)
-        return steps.settle(pick(logits, uniforms))
+        if steps.mask is None:
+            return steps.settle(pick(logits, uniforms))
+        taken: list[Tensor] = []
+        for t in range(len(steps)):
+            taken.append(act(steps, t, taken, logits[:, t], uniforms))
+        return torch.stack(taken, dim=1)

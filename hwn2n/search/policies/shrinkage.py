@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hwn2n.search.policies.base import MAX_HIDDEN, MAX_LAYERS, Policy, check_size, pick
-from hwn2n.search.steps import FREE, Steps
+from hwn2n.search.policies.base import MAX_HIDDEN, MAX_LAYERS, Policy, check_size
+from hwn2n.search.policies.choosing import act
+from hwn2n.search.steps import Steps
 
 
 class ShrinkagePolicy(Policy):
@@ -65,20 +66,13 @@ class ShrinkagePolicy(Policy):
     def unroll(self, steps: Steps, count: int, uniforms: Tensor | None) -> Tensor:
         """Return settled actions (count, T), step by step, all rollouts abreast."""
         features, prior = self.read(steps), self.prior(steps)
-        forced, tied = steps.forced.tolist(), steps.tied.tolist()
         taken: list[Tensor] = []
         previous = features.new_zeros(count, 1)
         memory: tuple[Tensor, Tensor] | None = None
         for t in range(len(steps)):
             row = torch.cat([features[t].expand(count, -1), previous], dim=-1)
             states, memory = self.lstm(row.unsqueeze(0), memory)
-            if tied[t] != FREE:
-                action = taken[tied[t]]
-            elif forced[t] != FREE:
-                action = torch.full((count,), forced[t], device=features.device)
-            else:
-                logits = self.output(states[0]) + prior[t]
-                action = pick(logits, None if uniforms is None else uniforms[:, t])
+            action = act(steps, t, taken, self.output(states[0]) + prior[t], uniforms)
             taken.append(action)
             previous = self.values(action).to(features).unsqueeze(-1)
         return torch.stack(taken, dim=1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hwn2n.search.policies.base import Policy, pick
+from hwn2n.search.policies.base import Policy
+from hwn2n.search.policies.choosing import act
 from hwn2n.search.steps import Steps
 
 
@@ -13,7 +14,9 @@ class UniformPolicy(Policy):
     """Each free step takes each action with the same probability; there is nothing to learn.
 
     In published comparisons at a few hundred evaluations plain REINFORCE does no better than
-    this, so every figure of the policies is shown beside it at equal cost.
+    this, so every figure of the policies is shown beside it at equal cost. With a mask it is random
+    search among what is feasible: each allowed action of a step is equally likely (so sequences
+    are not quite, as the steps before decide how many actions a step has).
     """
 
     kind = "uniform"
@@ -28,10 +31,14 @@ class UniformPolicy(Policy):
         return torch.zeros(count, length, self.n_actions), torch.zeros(count, length)
 
     def unroll(self, steps: Steps, count: int, uniforms: Tensor | None) -> Tensor:
-        """Return settled random actions (count, T); without `uniforms` the last action, keep all.
+        """Return settled random actions (count, T); without `uniforms` the last ones allowed.
 
-        All actions being equally likely, the greedy one is the one that changes nothing.
+        All actions being equally likely, the greedy one is the one that changes least.
         """
+        logits = torch.zeros(count, self.n_actions)
         if uniforms is None:
-            return steps.settle(torch.full((count, len(steps)), self.n_actions - 1))
-        return steps.settle(pick(torch.zeros(count, len(steps), self.n_actions), uniforms))
+            logits += torch.arange(self.n_actions)
+        taken: list[Tensor] = []
+        for t in range(len(steps)):
+            taken.append(act(steps, t, taken, logits, uniforms))
+        return torch.stack(taken, dim=1)

@@ -1,0 +1,141 @@
+"""What students cost, many times faster than by planning each of them.
+
+A policy that looks ahead asks for the costs of hundreds of students that differ in one number. So
+what an operation becomes and costs is worked out once for each combination of the shapes it
+reads, its width and its kernel; a student is then a walk over a table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from hwn2n.network.architecture import INPUT, IllegalArchitectureError, Operation
+from hwn2n.network.decision import Decision
+from hwn2n.network.operators import Shape, rule
+from hwn2n.network.planner import Counts, Planner
+from hwn2n.network.resize import with_kernel
+
+Kernel = tuple[int, int]
+
+_MOST_SIZES = 1 << 14
+"""Of one operation, before its table is emptied: a bound on memory that searches do not reach."""
+
+
+class _Fitted(NamedTuple):
+    """An operation at certain sizes; `reason` says why there is none, or is None."""
+
+    shape: Shape
+    params: int
+    flops: int
+    buffers: int
+    reason: str | None
+
+
+_Table = dict[tuple[tuple[Shape, ...], int | None, Kernel | None], _Fitted]
+
+
+class _Step(NamedTuple):
+    """One operation of what a removal leaves.
+
+    `reads`: where in the list of shapes its inputs are. `group`, `width`: of the channels that it
+    makes itself. `kernel`: its name, where its kernel can change.
+    """
+
+    op: Operation
+    reads: tuple[int, ...]
+    group: str | None
+    width: int | None
+    kernel: str | None
+    table: _Table
+
+
+@dataclass(frozen=True)
+class _Program:
+    """What a removal leaves, and where its logits are and of which shape they must be."""
+
+    steps: tuple[_Step, ...]
+    output: int
+    name: str
+    logits: Shape | None
+
+
+class QuickCounts:
+    """Counts of the students of one teacher, equal to those of `count(planner.plan(decision))`.
+
+    Decisions must fit what their removal leaves, as those of the stages do: `Planner.plan` checks
+    names and ranges, this does not.
+    """
+
+    def __init__(self, planner: Planner) -> None:
+        self.planner = planner
+        self._program = lru_cache(maxsize=256)(self._compile)
+        # A removal changes what an operation reads, and nothing else of it: one table by name.
+        self._tables: dict[str, _Table] = {}
+
+    def count(self, decision: Decision) -> Counts:
+        """Parameters, FLOPs and bytes; `IllegalArchitectureError` as `Planner.plan` raises it."""
+        program = self._program(decision.removed)
+        widths, kernels = decision.widths, decision.kernels
+        shapes: list[Shape] = [(-1, *self.planner.teacher.input_shape)]
+        params = flops = buffers = 0
+        for op, reads, group, width, kernel, table in program.steps:
+            inputs = tuple([shapes[i] for i in reads])
+            if group is not None:
+                width = widths.get(group, width)
+            size = None if kernel is None else kernels.get(kernel)
+            fitted = table.get((inputs, width, size))
+            if fitted is None:
+                if len(table) >= _MOST_SIZES:
+                    table.clear()
+                fitted = table[inputs, width, size] = _fit(op, list(inputs), width, size)
+            if fitted[4] is not None:
+                raise IllegalArchitectureError(fitted[4])
+            shapes.append(fitted[0])
+            params += fitted[1]
+            flops += fitted[2]
+            buffers += fitted[3]
+        if shapes[program.output] != program.logits:
+            raise IllegalArchitectureError(
+                f"{program.name} must give logits of shape {list(program.logits or ())[1:]}, "
+                f"but would give {list(shapes[program.output][1:])}"
+            )
+        return Counts(params, flops, 4 * params + buffers)
+
+    def _compile(self, removed: frozenset[str]) -> _Program:
+        architecture, channels = self.planner.left(removed)
+        place = {INPUT: 0} | {op.name: i for i, op in enumerate(architecture, start=1)}
+        steps = []
+        for op in architecture:
+            group = channels.own_group(op.name)
+            steps.append(
+                _Step(
+                    op,
+                    tuple(place[name] for name in op.inputs),
+                    None if group is None else group.name,
+                    None if group is None else group.width,
+                    op.name if rule(op).has_kernel else None,
+                    self._tables.setdefault(op.name, {}),
+                )
+            )
+        logits = architecture.by_name()[architecture.output].shape
+        return _Program(tuple(steps), place[architecture.output], architecture.output, logits)
+
+
+def _fit(op: Operation, inputs: list[Shape], width: int | None, kernel: Kernel | None) -> _Fitted:
+    operator = rule(op)
+    try:
+        if kernel is not None:
+            op = with_kernel(op, kernel)
+        op = operator.resize(op, inputs, width)
+    except IllegalArchitectureError as error:
+        return _Fitted((), 0, 0, 0, str(error))
+    own = "tied_to" not in op.config
+    return _Fitted(
+        op.shape or (),
+        operator.parameters(op) if own else 0,
+        operator.flops(op, inputs),
+        operator.buffers_bytes(op) if own else 0,
+        None,
+    )
