@@ -40,8 +40,8 @@ from hwn2n.search.seeds import derive_seed
 FINAL = "final"
 CARE = 30
 """The winner is measured at so small a part of the usual error. It is the best of many, and often
-the one nearest to the limit: of those that are just inside, half are outside when measured again
-after their training."""
+near the limit: one that is just inside may be outside when it is measured again after its
+training."""
 FINAL_TRAINING = "final_training"
 """The phase to which the clock books it."""
 
