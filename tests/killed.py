@@ -11,10 +11,12 @@ Prints for each point the two exit codes, minus the signal for a process that wa
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +168,13 @@ def forked(work: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def warm_up() -> None:
+    """Let torch import and prepare what a run needs, once and not in each child."""
+    with tempfile.TemporaryDirectory() as folder:
+        run(Path(folder) / "run")
+    gc.freeze()
+
+
 def killed(folder: Path, point: str) -> None:
     POINTS[point]()
     run(folder)
@@ -177,6 +186,7 @@ def main(folder: Path, arguments: list[str]) -> int:
     import hwn2n.reporting.report  # noqa: F401  so is plotly
 
     if arguments[:1] == ["--each"]:
+        warm_up()
         for point in arguments[1:]:
             place = folder / point
             first = forked(lambda place=place, point=point: killed(place, point))

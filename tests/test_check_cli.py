@@ -10,7 +10,7 @@ import junitparser
 import pytest
 import torch
 import torchvision
-from cli_tools import hwn2n, taught
+from cli_tools import hwn2n
 from gate_parsers import commands, page
 from told import MEASURED, SHAPE, Told, net
 from torch import nn
@@ -284,8 +284,10 @@ def test_a_profile_of_another_network(here: Path, model: Path) -> None:
 # --- labelled images ---------------------------------------------------------------------------
 
 
-def test_accuracy_on_the_images_that_the_teacher_was_chosen_by(here: Path) -> None:
-    path = taught(here)
+def test_accuracy_on_the_images_that_the_teacher_was_chosen_by(
+    here: Path, digits_teacher: Path
+) -> None:
+    path = digits_teacher
     before = load_teacher(path).metadata["validation_accuracy"]
     limits = budget("{metric: accuracy, min: 50%}", "{metric: worst_class_accuracy, min: 99.99%}")
     arguments = ("check", path, "--budget", limits, "--json")

@@ -8,29 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import brief
 import crafted
 import pytest
 import torch
-from cli_tools import BUDGET, SHORT, Outcome, environment, hwn2n, taught, tree
+from cli_tools import BUDGET, SHORT, Outcome, environment, hwn2n, tree
 
 import hwn2n as package
 from hwn2n.errors import InputError
 from hwn2n.network.files import load_teacher
 
 
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return taught(tmp_path_factory.mktemp("taught"))
+@pytest.fixture
+def teacher(digits_teacher: Path) -> Path:
+    return digits_teacher
 
 
-@pytest.fixture(scope="module")
-def compressed(teacher: Path) -> tuple[Path, Outcome]:
-    run = teacher.parent / "run"
-    outcome = hwn2n(
-        "compress", teacher, "--budget", BUDGET, "--data", "digits", "--out", run, *SHORT
-    )
-    assert outcome.code == 0, outcome.err
-    return run, outcome
+@pytest.fixture
+def compressed(digits_run: tuple[Path, Outcome]) -> tuple[Path, Outcome]:
+    return digits_run
 
 
 @pytest.fixture
@@ -206,7 +202,7 @@ def test_an_interrupt_says_how_to_go_on_and_that_works(teacher: Path, tmp_path: 
     run = tmp_path / "my run"
     started = subprocess.Popen(
         [
-            sys.executable, "-m", "hwn2n", "compress", str(teacher), "--budget", BUDGET,
+            sys.executable, brief.__file__, "compress", str(teacher), "--budget", BUDGET,
             "--data", "digits", "--out", str(run), *SHORT, "--set", "removal.updates=200",
         ],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
@@ -233,7 +229,7 @@ def test_an_interrupt_says_how_to_go_on_and_that_works(teacher: Path, tmp_path: 
 # --- profile ---------------------------------------------------------------------------------
 
 
-def test_profile_shows_costs_and_what_cannot_be_had(teacher: Path) -> None:
+def test_profile_shows_costs_and_what_cannot_be_had(teacher: Path, unhurried: None) -> None:
     code, out, err = hwn2n("profile", teacher, "--threads", 1)
     assert (code, err) == (0, "")
     assert cells(out, "params") == ["103,466", "exact"]

@@ -9,17 +9,16 @@ from pathlib import Path
 import crafted
 import pytest
 import torch
-from cli_tools import BUDGET, SHORT, Outcome, hwn2n, process, taught, tree
+from cli_tools import BUDGET, SHORT, Outcome, hwn2n, process, tree
 from crafted import saved, tiny
 
 HEAD = "apiVersion: hwn2n/v1\nname: mine\nconstraints:\n"
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def files(digits_teacher: Path) -> dict[str, bytes]:
     """A good teacher and all sorts of bad files, by name."""
-    path = taught(tmp_path_factory.mktemp("taught"))
-    teacher, content = path.read_bytes(), torch.load(path)
+    teacher, content = digits_teacher.read_bytes(), torch.load(digits_teacher)
     next(iter(content["state_dict"].values()))[0] = float("nan")
     texts = {
         "text.pt": "this is no network\n",

@@ -40,16 +40,13 @@ def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
 
 
 def test_the_package_imports_no_torch_and_has_the_functions() -> None:
-    script = (
-        "import sys, hwn2n; assert 'torch' not in sys.modules; "
-        "print(*[name for name in hwn2n.__all__ if callable(getattr(hwn2n, name))])"
-    )
+    script = "import sys, hwn2n; print(*hwn2n.__all__); assert 'torch' not in sys.modules"
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True, text=True, env=environment(), timeout=60, check=True,
     )  # fmt: skip
     functions = "check compare compare_runs compress export inspect profile report resume teach"
-    assert done.stdout.split() == functions.split()
+    assert [n for n in done.stdout.split() if callable(getattr(package, n))] == functions.split()
     assert package.compress.__module__ == "hwn2n.commands.compress"
     with pytest.raises(AttributeError, match="no attribute 'squash'"):
         package.squash  # noqa: B018

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.datasets.folder import IMG_EXTENSIONS as TORCHVISIONS
 
 from hwn2n.atomic import write_atomic
 from hwn2n.distil import decode
 from hwn2n.distil.cache import cache_folder
 from hwn2n.distil.datasets import Data, load_data
+from hwn2n.distil.image_tree import IMG_EXTENSIONS
 from hwn2n.distil.images import ImageSet
 from hwn2n.errors import InputError
 
@@ -55,6 +57,10 @@ def write(target, contents):
 
 def load(path, **options):
     return load_data(f"imagefolder:{path}", **options)
+
+
+def test_images_are_what_torchvisions_folders_take():
+    assert IMG_EXTENSIONS == TORCHVISIONS
 
 
 @pytest.mark.parametrize("name", ["tree", "tree.zip"])

@@ -134,7 +134,11 @@ def check(inputs, texts, *, thorough):
 
 
 @pytest.mark.parametrize(
-    "name", ["vgg13", "resnet18", "mixed", "mobilenet_v3_small", "densenet121", "googlenet"]
+    "name",
+    [
+        *("vgg13", "resnet18", "mixed", "mobilenet_v3_small", "googlenet"),
+        pytest.param("densenet121", marks=pytest.mark.slow),
+    ],
 )
 def test_boxes_and_lines_keep_clear_of_each_other(name):
     teacher, rows = planner(name).teacher, quick_rows(name)

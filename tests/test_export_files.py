@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_tools import BUDGET, SHORT, hwn2n, taught, tree
+from cli_tools import hwn2n, tree
 from networks import Mixed, Wrap, images, seeded
 from safetensors import safe_open
 from torch import nn
@@ -63,16 +63,9 @@ def test_onnx_files_name_their_parts_and_carry_no_traces_of_the_machine(tmp_path
     assert b"site-packages" not in content and str(Path.cwd()).encode() not in content
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    teacher = taught(folder)
-    done = hwn2n(
-        "compress", teacher, "--budget", BUDGET, "--data", "digits", "--out", folder / "run",
-        *SHORT, "--quiet", "--json",
-    )  # fmt: skip
-    assert done.code in (0, 1), done.err
-    return folder / "run"
+@pytest.fixture
+def run(digits_run):
+    return digits_run[0]
 
 
 @pytest.mark.parametrize("to", list(FORMATS))

@@ -211,7 +211,6 @@ QUICK = (
     "googlenet",
     "densenet121",
     "convnext_tiny",
-    "vgg11",
     "vit_b_32",
     "swin_t",
 )

@@ -11,6 +11,8 @@ from hwn2n.errors import InputError, MeasurementError
 from hwn2n.hardware.latency import measure_latency
 from hwn2n.hardware.latency.steady import settled, warm_up
 
+pytestmark = pytest.mark.usefixtures("unhurried")  # the bounds of the warm-up are told here
+
 
 def timed(machine, sample, **settings):
     return measure_latency(sample, now=machine.now, pause=machine.pause, **settings)

@@ -1,9 +1,12 @@
 """Power windows in time that does not pass: known draws come back, and lies do not."""
 
+import itertools
 import json
 import math
 import threading
 import time
+from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pynvml
@@ -13,7 +16,7 @@ from fake_nvml import CODES, FakeGpu, FakeNvml, identity
 
 from hwn2n.errors import InputError, MeasurementError
 from hwn2n.hardware.gpu import find_gpu
-from hwn2n.hardware.power import IdleReading, measure_idle, measure_power
+from hwn2n.hardware.power import IdleReading, base, measure_idle, measure_power
 from hwn2n.hardware.power.nvml_sources import NvmlEnergy, NvmlPower
 from hwn2n.hardware.power.sampler import Sampler
 from hwn2n.hardware.power.statistics import difference_interval
@@ -22,6 +25,13 @@ from hwn2n.hardware.sensor import SensorError
 IDLE, BUSY = 70.0, 300.0
 PASSING = (10, 19, 21, 27)
 ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
+
+
+@pytest.fixture(autouse=True)
+def same_reads(monkeypatch):
+    """Windows read at random moments: here at the same ones each time."""
+    seeds = itertools.count()
+    monkeypatch.setattr(base, "random", SimpleNamespace(Random=lambda: Random(next(seeds))))
 
 
 class Bench:

@@ -50,9 +50,11 @@ def test_it_reads_the_images_where_they_lie(monkeypatch):
     torch.testing.assert_close(executable.logits(), eager(model, -x), rtol=1e-4, atol=1e-5)
 
 
-def test_it_runs_resnet18_of_torchvision():
-    resnet18 = pytest.importorskip("torchvision.models").resnet18
-    model, x = seeded(resnet18), images((3, 64, 64), 1)
+@pytest.mark.parametrize("blocks", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_it_runs_a_resnet_of_torchvision(blocks):
+    resnet = pytest.importorskip("torchvision.models.resnet")
+    model = seeded(lambda: resnet.ResNet(resnet.BasicBlock, [blocks] * 4))
+    x = images((3, 64, 64), 1)
     executable = RUNTIME.prepare(model, x)
     torch.testing.assert_close(executable.logits(), eager(model, x), rtol=1e-3, atol=1e-3)
 

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torchvision.datasets as tv
 
 from hwn2n.distil.augment import AUGMENT_BY_DATA, AUGMENTATIONS
 from hwn2n.distil.image_tree import load_image_tree
@@ -134,10 +133,10 @@ def load_digits(root: Path, image_size: int | None, download: bool) -> Source:
 
 # name -> reader called with (root, image_size, download)
 SOURCES: dict[str, Callable[[Path, int | None, bool], Source]] = {
-    "mnist": partial(load_mnist, tv.MNIST),
-    "fashion-mnist": partial(load_mnist, tv.FashionMNIST),
-    "cifar10": partial(load_cifar, tv.CIFAR10),
-    "cifar100": partial(load_cifar, tv.CIFAR100),
+    "mnist": partial(load_mnist, "MNIST"),
+    "fashion-mnist": partial(load_mnist, "FashionMNIST"),
+    "cifar10": partial(load_cifar, "CIFAR10"),
+    "cifar100": partial(load_cifar, "CIFAR100"),
     "svhn": load_svhn,
     "caltech256": load_caltech256,
     "imagenet32": load_imagenet32,

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from hwn2n.distil.decode import ImageFile, decode_images
 from hwn2n.distil.images import ImageSet
@@ -26,6 +25,8 @@ SPLIT_NAMES = {
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
+# Those that torchvision's ImageFolder reads.
+IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 # An image of more bytes in an archive is taken for an archive bomb.
 MAX_ZIP_MEMBER_BYTES = 64 * 2**20
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import torchvision.datasets as tv
 
 from hwn2n.atomic import write_atomic
 from hwn2n.distil.cache import cache_folder
@@ -28,6 +27,14 @@ from hwn2n.errors import InputError, one_line
 
 T = TypeVar("T")
 CALTECH_SIZE = 224  # as in the authors' code (datasets/caltech256.py)
+
+
+def _kind(name: str) -> Any:
+    """A class of torchvision.datasets."""
+    # Not at the top: it brings torch's compiler along, which takes a second or two to import.
+    import torchvision.datasets
+
+    return getattr(torchvision.datasets, name)
 
 
 def _how(kind: type) -> str:
@@ -48,13 +55,13 @@ def _open(make: Callable[[], T], what: str, folder: Path, kind: type) -> T:
         ) from error
 
 
-def load_mnist(kind: type[tv.MNIST], root: Path, image_size: int | None, download: bool) -> Source:
-    """MNIST or Fashion-MNIST from root/MNIST/raw or root/FashionMNIST/raw.
+def load_mnist(name: str, root: Path, image_size: int | None, download: bool) -> Source:
+    """`name`, MNIST or FashionMNIST, from root/MNIST/raw or root/FashionMNIST/raw.
 
     If only the .gz files are there, they are unpacked into the cache folder: the data may lie in a
     folder that cannot be written.
     """
-    name = kind.__name__
+    kind = _kind(name)
     files = [filename.removesuffix(".gz") for filename, _ in kind.resources]
     if download:
         _open(lambda: kind(str(root), download=True), name, root, kind)
@@ -104,11 +111,9 @@ def _unpack(raw: Path, files: list[str], name: str) -> Path:
     return base
 
 
-def load_cifar(
-    kind: type[tv.CIFAR10], root: Path, image_size: int | None, download: bool
-) -> Source:
-    """CIFAR-10 or CIFAR-100 from root/cifar-10-batches-py or root/cifar-100-python."""
-    name = kind.__name__
+def load_cifar(name: str, root: Path, image_size: int | None, download: bool) -> Source:
+    """`name`, CIFAR10 or CIFAR100, from root/cifar-10-batches-py or root/cifar-100-python."""
+    kind = _kind(name)
     if download:
         _open(lambda: kind(str(root), download=True), name, root, kind)
     base = find_folder(root, name.lower(), [kind.base_folder], _how(kind))
@@ -127,13 +132,14 @@ def load_cifar(
 
 def load_svhn(root: Path, image_size: int | None, download: bool) -> Source:
     """SVHN from root/train_32x32.mat and root/test_32x32.mat (without the extra images)."""
+    kind = _kind("SVHN")
     if download:
         for split in ("train", "test"):
-            _open(partial(tv.SVHN, str(root), split=split, download=True), "SVHN", root, tv.SVHN)
-    base = find_folder(root, "svhn", ["train_32x32.mat"], _how(tv.SVHN))
+            _open(partial(kind, str(root), split=split, download=True), "SVHN", root, kind)
+    base = find_folder(root, "svhn", ["train_32x32.mat"], _how(kind))
 
     def read(split: str) -> ImageSet:
-        data: Any = _open(lambda: tv.SVHN(str(base), split=split), "SVHN", base, tv.SVHN)
+        data: Any = _open(lambda: kind(str(base), split=split), "SVHN", base, kind)
         images = torch.from_numpy(data.data).contiguous()
         return ImageSet(resize(images, image_size), torch.from_numpy(data.labels), 10)
 
@@ -146,17 +152,18 @@ def load_caltech256(root: Path, image_size: int | None, download: bool) -> Sourc
 
     It has no test split of its own. Images become `image_size` pixels, by default 224, and RGB.
     """
+    kind = _kind("Caltech256")
     if download:
-        _open(lambda: tv.Caltech256(str(root), download=True), "Caltech256", root, tv.Caltech256)
+        _open(lambda: kind(str(root), download=True), "Caltech256", root, kind)
     inside = "caltech256/256_ObjectCategories"
     # torchvision would create the folder, and then say that it is corrupted
-    base = find_folder(root, "caltech256", [inside], _how(tv.Caltech256))
-    data: Any = _open(lambda: tv.Caltech256(str(base)), "Caltech256", base, tv.Caltech256)
+    base = find_folder(root, "caltech256", [inside], _how(kind))
+    data: Any = _open(lambda: kind(str(base)), "Caltech256", base, kind)
     files = []
     for label, number in zip(data.y, data.index, strict=True):
         file = base / inside / data.categories[label] / f"{label + 1:03d}_{number:04d}.jpg"
         if not file.is_file():
-            raise InputError(f"{file} must exist, but it does not: {_how(tv.Caltech256)}")
+            raise InputError(f"{file} must exist, but it does not: {_how(kind)}")
         status = file.stat()
         stamp = f"{status.st_size} {status.st_mtime_ns}"
         files.append(
