@@ -108,7 +108,8 @@ def test_measured_rows_are_met_beside_the_teacher(name: str) -> None:
     pytest.importorskip("torch_pruning")
     problem = small_problem(small.budget_text("{metric: latency, stat: p50, max: 60%}"))
     found = rivals_run.RIVALS[name].find(problem, 0)
-    cost, teacher = problem.measure(found.model, "full")
+    beside = problem.measure(found.model, "full")
+    cost, teacher = beside.cost, beside.teacher
     assert set(teacher) == {"latency_p50"}
     limit = 0.6 * teacher["latency_p50"].value
     assert 0.8 * limit < cost["latency_p50"].value <= limit

@@ -20,7 +20,6 @@ from torch import nn
 from benchmarks.rivals.base import FINAL, Found, Rival
 from benchmarks.rivals.problem import Problem
 from hwn2n.budget.cost import cost_to_json
-from hwn2n.budget.verdict import verdict_of
 from hwn2n.distil.batchnorm import recalibrate_batch_norm
 from hwn2n.distil.state import EpochReport, TrainState
 from hwn2n.errors import BudgetNotMetError, InputError
@@ -175,9 +174,9 @@ class Contest:
     ) -> dict[str, Any]:
         """Measured beside the teacher, judged, exported, and tested: once, and only here."""
         problem = self.problem
-        teacher = problem.full_cost(problem.teacher.model)
-        cost = problem.full_cost(student)
-        judged = problem.limits.judge(cost, teacher)
+        found, verdict = problem.proved(student)
+        cost, teacher = found.cost, found.teacher
+        judged = problem.limits.judge(cost, found)
         description = {
             "classes": list(problem.data.classes),
             "mean": list(problem.data.mean),
@@ -186,7 +185,6 @@ class Contest:
         }
         difference = export_student(self.folder, stored.architecture, student, description)
         tested = problem.school.score(student, problem.data.test().to(problem.school.device))
-        verdict = verdict_of(judged)
         return self._head() | {
             "inside": verdict.value == "pass",
             "verdict": verdict.value,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hwn2n.budget.columns import COLUMNS
-from hwn2n.budget.cost import Cost, Reading
+from hwn2n.budget.cost import Reading
+from hwn2n.budget.judgement import Verdict
 from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget, Constraints
 from hwn2n.commands.request import Request, as_taught
@@ -21,12 +21,13 @@ from hwn2n.distil.datasets import Data
 from hwn2n.errors import InputError, MeasurementError
 from hwn2n.hardware.counts import count
 from hwn2n.hardware.device import check_device
-from hwn2n.hardware.measurement import Effort
+from hwn2n.hardware.measurement import Beside, Effort
 from hwn2n.hardware.target import Target
 from hwn2n.network.capture import Captured, capture
 from hwn2n.network.files import Teacher
 from hwn2n.network.inherit import Inheritance
 from hwn2n.network.planner import Planner
+from hwn2n.search.finish import CARE, beside_teacher, full_cost
 from hwn2n.search.limits import Limits
 from hwn2n.search.school import School
 from hwn2n.search.settings import Settings, build_settings, suited_to
@@ -98,29 +99,36 @@ class Problem:
         counts = count(model, torch.zeros(1, *self.input_shape))
         return {name: Reading(getattr(counts, name), "exact") for name in COUNTED}
 
-    def measure(self, model: nn.Module, effort: Effort) -> tuple[Cost, Cost]:
-        """The measured columns of `model`, and those of the teacher right before it.
+    def measure(self, model: nn.Module, effort: Effort) -> Beside:
+        """The measured columns of `model` and of the teacher beside it, as in a search.
 
         Empty where the budget has no such rows. Raises `MeasurementError` where one is missing.
         """
         if not self.measured:
-            return {}, {}
-        teacher = self._read(self.teacher.model, self.searched.drifting, effort)
-        return self._read(model, self.measured, effort), teacher
+            return Beside({}, {})
+        looks = CARE if effort == "full" else 1
+        protocol = self.school.protocol(effort, self.searched.at_first, looks=looks)
+        drifting = self.searched.drifting
+        found = self.target.measure_beside(
+            model, self.teacher.model, self.input_shape, self.measured, drifting, protocol
+        )
+        for cost, columns in ((found.cost, self.measured), (found.teacher, drifting)):
+            if missing := [name for name in columns if name not in cost]:
+                raise MeasurementError(f"target {self.target.name} gave no {missing[0]}")
+        return found
 
-    def _read(self, model: nn.Module, columns: Iterable[str], effort: Effort) -> Cost:
-        if not (wanted := list(columns)):
-            return {}
-        protocol = self.school.protocol(effort, self.limits.at_first)
-        cost = self.target.measure(model, self.input_shape, wanted, protocol)
-        if missing := [name for name in wanted if name not in cost]:
-            raise MeasurementError(f"target {self.target.name} gave no {missing[0]}")
-        return cost
-
-    def full_cost(self, model: nn.Module) -> dict[str, Reading]:
-        """All columns of the budget, the counts and the accuracies, of a trained network."""
+    def proved(self, student: nn.Module) -> tuple[Beside, Verdict]:
+        """A trained network beside the teacher: all columns of the budget, and the counts."""
         wanted = (*self.budget.columns, *self.budget.warning_columns, *COUNTED, "accuracy")
-        return _full_cost(model, dict.fromkeys(wanted), self.data, self.target, self.school)
+        return beside_teacher(
+            student,
+            self.teacher.model,
+            self.input_shape,
+            target=self.target,
+            school=self.school,
+            limits=self.limits,
+            columns=list(dict.fromkeys(wanted)),
+        )
 
 
 def load_problem(
@@ -168,7 +176,14 @@ def load_problem(
         settings=settings,
     )
     wanted = (*loaded.columns, *loaded.relative_columns, *COUNTED, "accuracy")
-    cost = _full_cost(found.model, dict.fromkeys(wanted), images, chosen, school)
+    cost = full_cost(
+        found.model,
+        images.image_shape,
+        target=chosen,
+        columns=list(dict.fromkeys(wanted)),
+        school=school,
+        protocol=school.protocol("full", Constraints(rows=())),
+    )
     return Problem(
         teacher=found,
         captured=captured,
@@ -180,16 +195,3 @@ def load_problem(
         school=school,
         limits=Limits(loaded, cost, settings.teacher_beside),
     )
-
-
-def _full_cost(
-    model: nn.Module, columns: Iterable[str], data: Data, target: Target, school: School
-) -> dict[str, Reading]:
-    protocol = school.protocol("full", Constraints(rows=()))
-    wanted = list(columns)
-    cost = dict(target.measure(model, data.image_shape, wanted, protocol))
-    if any(COLUMNS[name].learned for name in wanted):
-        scored = school.score(model)
-        learned = {"accuracy": scored.top1, "worst_class_accuracy": scored.worst_class}
-        cost |= {n: Reading(v, "measured") for n, v in learned.items() if n in wanted}
-    return cost

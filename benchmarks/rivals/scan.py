@@ -103,11 +103,11 @@ def _measured(
         nonlocal readings
         readings += 1
         counted[index] = counted.get(index) or family.counted(index)
-        cost, teacher = problem.measure(family.member(index), "full" if surely else "quick")
-        cost = {**counted[index], **cost}
+        found = problem.measure(family.member(index), "full" if surely else "quick")
+        cost = {**counted[index], **found.cost}
         if surely:
-            return verdict_of(problem.searched.judge(cost, teacher)) is Verdict.PASS
-        return problem.searched.given(teacher).satisfied(cost)
+            return verdict_of(problem.searched.judge(cost, found)) is Verdict.PASS
+        return problem.searched.given(found.teacher).satisfied(cost)
 
     found = first
     if not verdict(first, surely=False):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from hwn2n.budget.cost import Cost, cost_to_json
 from hwn2n.budget.judgement import Verdict
-from hwn2n.budget.verdict import verdict_of
 from hwn2n.distil.images import ImageSet
 from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError
 from hwn2n.hardware.measurement import Beside
@@ -19,13 +17,9 @@ from hwn2n.run.export import export_student
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.provenance import versions
 from hwn2n.search.assemble import Workbench
-from hwn2n.search.finish import FINAL_TRAINING, Choice, learned_cost
+from hwn2n.search.finish import FINAL_TRAINING, Choice, beside_teacher
 from hwn2n.search.limits import Limits
 from hwn2n.search.loop import SEARCH
-
-LOOKS = 3
-"""A machine with other work to do is noisy for a while: so often the trained student is measured
-until the verdict is clear. Each look has a third of the error."""
 
 _ENDS = ("low", "high", "limit_low", "limit_high")
 """Of the intervals of a row's value and of its limit."""
@@ -63,7 +57,15 @@ def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolde
     This is the only place where the test split is read.
     """
     available = [c for c in bench.columns if c not in bench.target.unavailable(bench.columns)]
-    found, verdict = _measured(bench, student, available)
+    found, verdict = beside_teacher(
+        student,
+        bench.teacher.model,
+        bench.data.image_shape,
+        target=bench.target,
+        school=bench.school,
+        limits=bench.limits,
+        columns=available,
+    )
     cost, whole = found.cost, found.teacher
     description = {
         "classes": list(bench.data.classes),
@@ -95,26 +97,6 @@ def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolde
     )
     write_json(folder.result, vars(result))
     return result
-
-
-def _measured(
-    bench: Workbench, student: nn.Module, columns: Sequence[str]
-) -> tuple[Beside, Verdict]:
-    """Student and teacher side by side, looked at again while nobody can tell the verdict."""
-    learned, whole = (
-        learned_cost(model, columns, bench.school) for model in (student, bench.teacher.model)
-    )
-    protocol = bench.school.protocol("full", bench.limits.at_first, looks=LOOKS)
-    for _ in range(LOOKS):
-        found = bench.target.measure_beside(
-            student, bench.teacher.model, bench.data.image_shape, columns, columns, protocol
-        )
-        cost, teacher = {**found.cost, **learned}, {**found.teacher, **whole}
-        found = replace(found, cost=cost, teacher=teacher)
-        verdict = verdict_of(bench.limits.judge(cost, found))
-        if verdict is not Verdict.INCONCLUSIVE:
-            break
-    return found, verdict
 
 
 def read_result(folder: RunFolder) -> Result:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -42,6 +42,9 @@ CARE = 30
 """The winner is measured at so small a part of the usual error. It is the best of many, and often
 near the limit: one that is just inside may be outside when it is measured again after its
 training."""
+LOOKS = 3
+"""A machine with other work to do is noisy for a while: so often the trained student is measured
+until the verdict is clear. Each look has a third of the error."""
 FINAL_TRAINING = "final_training"
 """The phase to which the clock books it."""
 
@@ -178,6 +181,32 @@ def full_cost(
     return dict(target.measure(model, input_shape, wanted, protocol)) | learned_cost(
         model, wanted, school
     )
+
+
+def beside_teacher(
+    student: nn.Module,
+    teacher: nn.Module,
+    input_shape: tuple[int, int, int],
+    *,
+    target: Target,
+    school: School,
+    limits: Limits,
+    columns: Sequence[str],
+) -> tuple[Beside, Verdict]:
+    """A trained student and its teacher in full, side by side, accuracies included.
+
+    They are looked at again while nobody can tell the verdict, `LOOKS` times at most.
+    """
+    learned, whole = (learned_cost(model, columns, school) for model in (student, teacher))
+    protocol = school.protocol("full", limits.at_first, looks=LOOKS)
+    for _ in range(LOOKS):
+        found = target.measure_beside(student, teacher, input_shape, columns, columns, protocol)
+        cost = {**found.cost, **learned}
+        found = replace(found, cost=cost, teacher={**found.teacher, **whole})
+        verdict = verdict_of(limits.judge(cost, found))
+        if verdict is not Verdict.INCONCLUSIVE:
+            break
+    return found, verdict
 
 
 def learned_cost(model: nn.Module, columns: Iterable[str], school: School) -> dict[str, Reading]:
