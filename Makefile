@@ -15,7 +15,7 @@ STAMP := $(VENV)/.hwn2n-installed
 DEMO  := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format bench-mnist clean
+.PHONY: help install demo test test-slow test-ray lint format bench-mnist clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' \
@@ -43,6 +43,10 @@ test: $(STAMP) ## Run the tests, all but the slow ones
 
 test-slow: $(STAMP) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-ray: $(STAMP) ## Run the tests on clusters of several Ray nodes, installing Ray first
+	$(BIN)/python -c 'import ray' || $(BIN)/python -m pip install -e '.[ray]'
+	$(BIN)/python -m pytest -m ray
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/python -m ruff check .
