@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hwn2n.errors import one_line
+from hwn2n.network.onnx_model import onnx_model
 
 IMAGE_SIZES = (32, 64, 96, 128, 160, 192, 224, 240, 256, 288, 299, 384)
 """Sizes that are tried, smallest first, until the network accepts one."""
@@ -52,16 +53,9 @@ def exports(student: nn.Module, shape: tuple[int, int, int]) -> str | None:
     try:
         with tempfile.TemporaryDirectory() as folder, torch.no_grad():
             path = Path(folder) / "student.onnx"
-            program = torch.onnx.export(
-                student,
-                (x,),
-                dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                verbose=False,
-            )
-            if program is None:
-                return "no program"
-            program.save(path)
+            batch = ({0: torch.export.Dim("batch")},)
+            program = torch.export.export(student, (x,), dynamic_shapes=batch)
+            path.write_bytes(onnx_model(program, x).SerializeToString())
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
             [found] = session.run(None, {session.get_inputs()[0].name: x.numpy()})
             wanted = student(x)

@@ -141,7 +141,7 @@ def test_the_extra_is_named_where_onnx_is_missing(tmp_path, monkeypatch):
     def without(name):
         return None if name in ("onnx", "onnxruntime") else object()
 
-    monkeypatch.setattr("hwn2n.exporting.onnx_file.importlib.util.find_spec", without)
+    monkeypatch.setattr("hwn2n.network.onnx_model.importlib.util.find_spec", without)
     with pytest.raises(InputError, match=r"hwn2n\[onnx\].*missing: onnx, onnxruntime"):
         package.export(mixed_teacher(), to="onnx", out=tmp_path / "x.onnx")
 

@@ -20,12 +20,13 @@ SHAPE = (3, 8, 8)
 def masked(captured, planner, decision):
     """The teacher with zeros for all channels that the decision takes out."""
     inheritance = Inheritance(captured, planner)
+    channels = inheritance.kept(decision)
     weights = {key: value.clone() for key, value in captured.weights.items()}
     plan = planner.plan(decision)
     for op in plan:
         if not op.inputs or f"{op.name}.weight" not in weights:
             continue
-        kept = inheritance._kept(op, planner.channels, decision)
+        kept = channels.of(op, planner.teacher.by_name()[op.name])
         own = op.kind in ("batch_norm", "group_norm") or op.config.get("depthwise")
         rows = kept.read if own else kept.made
         for key in ("weight", "bias", "gain") if rows is not None else ():
@@ -38,7 +39,7 @@ def masked(captured, planner, decision):
                 else value
             )
             gone = torch.ones(len(value), dtype=torch.bool)
-            gone[rows] = False
+            gone[rows.index] = False
             value[gone] = 0
     return instantiate_with(planner.teacher, weights)
 

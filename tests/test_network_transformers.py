@@ -4,6 +4,7 @@ import pytest
 import torch
 from networks import images, seeded
 from structures import Vit, Windows
+from torch import nn
 
 from hwn2n.hardware.counts import count as counted_by_fvcore
 from hwn2n.network.capture import capture
@@ -83,3 +84,42 @@ def test_the_mask_of_shifted_windows_is_one_constant():
     wanted = torch.zeros(4, 4)
     wanted[:2, 2:] = -1
     assert torch.equal(captured.weights[f"{mask.name}.weight"], wanted)
+
+
+class PositionMlp(nn.Module):
+    """Swin v2: a bias for each position, of a small network over a table of offsets."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 2, stride=2)
+        grid = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, 4)] * 2, indexing="ij"), 2)
+        self.register_buffer("offsets", grid.unsqueeze(0))
+        self.mlp = nn.Sequential(nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 8, bias=False))
+        self.scale = nn.Parameter(torch.ones(8))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        bias = self.mlp(self.offsets).permute(0, 3, 1, 2)
+        scale = self.scale.clone()
+        scale[:2].zero_()
+        x = self.patches(x) + bias
+        return self.head((x * scale.view(1, -1, 1, 1)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("removed", [(), ("mlp.0", "mlp.1")])
+def test_a_network_over_positions_follows_or_starts_fresh(removed):
+    model = seeded(PositionMlp)
+    captured = capture(model, SHAPE)
+    planner = Planner(captured.architecture)
+    x = images(SHAPE, 3)
+    decision = Decision(removed=frozenset(removed))
+    plan = planner.plan(decision)
+    weights = Inheritance(captured, planner).weights(plan, decision, seed=0)
+    student = instantiate_with(plan, weights)
+    with torch.no_grad():
+        if not removed:
+            torch.testing.assert_close(student(x), model(x))
+        else:
+            assert weights["mlp.2.weight"].shape == (8, 2)  # reads the offsets themselves
+    counts, fvcore = count(plan), counted_by_fvcore(student, images(SHAPE, 1))
+    assert (counts.params, counts.flops) == (fvcore.params, fvcore.flops)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from networks import Wrap, images, seeded
 from students import SHAPE, eager, exported, student
 
@@ -48,6 +49,15 @@ def test_it_reads_the_images_where_they_lie(monkeypatch):
     torch.testing.assert_close(executable.logits(), eager(model, x), rtol=1e-4, atol=1e-5)
     executable.images.numpy()[:] *= -1
     torch.testing.assert_close(executable.logits(), eager(model, -x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_frame_of_zeros_is_not_folded_into_max_pooling():
+    model = Wrap(lambda m, x: F.max_pool2d(F.pad(m.conv(x) - 9, (1, 1, 1, 1)), 3, 2).mean((2, 3)))
+    x = images(SHAPE, 2)
+    executable = RUNTIME.prepare(model, x)
+    executable.sample()
+    torch.testing.assert_close(executable.logits(), eager(model, x), rtol=1e-4, atol=1e-5)
+    assert (F.max_pool2d(model.conv(x) - 9, 3, 2, 1).mean((2, 3)) < eager(model, x) - 0.1).all()
 
 
 @pytest.mark.parametrize("blocks", [1, pytest.param(2, marks=pytest.mark.slow)])

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +12,14 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from hwn2n.errors import Hwn2nError, InputError, one_line
+from hwn2n.network.onnx_model import INPUT, OUTPUT, WRITING, not_installed, onnx_model
 
-INPUT = "images"
-OUTPUT = "logits"
 BATCH = "batch"
-
-OPSET = 18
-"""What torch's exporter writes without converting; TensorRT 10 and ONNX Runtime 1.14 read it."""
-
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def check_installed() -> None:
     """Raise InputError where a package that writes or checks ONNX files is missing."""
-    lacking = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if lacking:
+    if lacking := not_installed((*WRITING, "onnxruntime")):
         raise InputError(
             "writing ONNX files needs the packages of the extra 'onnx' (pip install 'hwn2n[onnx]');"
             f" missing: {', '.join(lacking)}"
@@ -48,28 +36,16 @@ def write_onnx(
     """
     import onnx
 
-    with _quiet(), torch.no_grad():
-        try:
-            exported: Any = torch.onnx.export(
-                program,
-                (example,),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                opset_version=OPSET,
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-            model = exported.model_proto
-            _without_notes(model)
-            _name_batch(model)
-            for name, value in description.items():
-                model.metadata_props.add(key=name, value=json.dumps(value))
-            content: bytes = model.SerializeToString()
-        except Exception as error:  # whatever the exporter, onnxscript or protobuf raise
-            raise InputError(
-                f"the network must be one that torch.onnx can write, but: {_reason(error)}"
-            ) from error
+    try:
+        model = onnx_model(program, example)
+        _name_batch(model)
+        for name, value in description.items():
+            model.metadata_props.add(key=name, value=json.dumps(value))
+        content: bytes = model.SerializeToString()
+    except Exception as error:  # whatever the exporter, onnxscript or protobuf raise
+        raise InputError(
+            f"the network must be one that torch.onnx can write, but: {_reason(error)}"
+        ) from error
     out.write_bytes(content)
     try:
         onnx.checker.check_model(str(out), full_check=True)
@@ -107,39 +83,8 @@ def _name_batch(model: Any) -> None:
                 dim.dim_param = BATCH
 
 
-def _without_notes(model: Any) -> None:
-    """Drop the exporter's notes: classes, scopes, and stack traces with paths of this machine."""
-    model.ClearField("metadata_props")
-    for graph in (model.graph, *model.functions):
-        for part in ("metadata_props", "doc_string"):
-            graph.ClearField(part)
-        for node in graph.node:
-            node.ClearField("metadata_props")
-            node.ClearField("doc_string")
-        for value in graph.value_info:
-            value.ClearField("metadata_props")
-    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
-        value.ClearField("metadata_props")
-
-
 def _reason(error: BaseException) -> str:
     """The innermost cause: the exporter wraps it in pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     return one_line(error)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Neither torch's exporter nor onnxscript writes to the terminal."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -16,11 +16,10 @@ from hwn2n.network.architecture import Architecture, Operation
 from hwn2n.network.capture import Captured
 from hwn2n.network.channels import ChannelGroup, ChannelMap
 from hwn2n.network.decision import Decision
-from hwn2n.network.layout import Layout
+from hwn2n.network.kept import NEW, KeptChannels
 from hwn2n.network.module import instantiate
 from hwn2n.network.operators.held import held_axis
-from hwn2n.network.order import arrange, leaves
-from hwn2n.network.picking import NEW, PICKERS, Kept, inherited, made_channels
+from hwn2n.network.picking import PICKERS, inherited
 from hwn2n.network.planner import Planner
 
 
@@ -61,21 +60,10 @@ class Inheritance:
         kept = sorted(ranking[:count])
         return kept + [NEW] * (count - len(kept))
 
-    def _channels(self, variable: int, width: int) -> list[int]:
-        """Which of the channels that a variable has in the teacher are kept, `width` in all."""
-        channels = self.planner.channels
-        group, whole = channels.group_of(variable), channels.width(variable)
-        if group is None:
-            return [*range(min(width, whole)), *[NEW] * (width - whole)]
-        structure = channels.structure(variable)
-        units, per_unit = whole // structure.per_unit, structure.per_unit
-        kept = self.keep(group.name, -(-width // per_unit))
-        return [
-            NEW if unit == NEW else (s * units + unit) * structure.block + b
-            for s in range(structure.sections)
-            for unit in kept
-            for b in range(structure.block)
-        ][:width]
+    def kept(self, decision: Decision) -> KeptChannels:
+        """Which channels the students of a decision keep."""
+        _, channels = self.planner.left(decision.removed)
+        return KeptChannels(self.planner.channels, channels, decision, self.keep)
 
     def weights(
         self, student: Architecture, decision: Decision, *, seed: int
@@ -85,19 +73,19 @@ class Inheritance:
         What the teacher has no weights for (a channel that a bypass brought to a layer) starts
         fresh, from `seed`; the global generator is left as it is.
         """
-        _, channels = self.planner.left(decision.removed)
+        kept = self.kept(decision)
         state: dict[str, torch.Tensor] = {}
         for i, op in enumerate(student):
             if "of" in op.config:
                 continue
             if op.kind == "constant":
-                state[f"{op.name}.weight"] = self._held(op)
+                state[f"{op.name}.weight"] = self._held(op, kept)
             elif op.kind in PICKERS and "tied_to" not in op.config:
-                kept = self._kept(op, channels, decision)
-                state |= inherited(op, self.teacher.weights, kept, seed + i)
+                parts = kept.of(op, self._operations[op.name])
+                state |= inherited(op, self.teacher.weights, parts, seed + i)
         return state
 
-    def _held(self, op: Operation) -> torch.Tensor:
+    def _held(self, op: Operation, kept: KeptChannels) -> torch.Tensor:
         """A tensor that the forward pass uses directly, cut to the channels that are kept."""
         weight = self.teacher.weights[f"{op.name}.weight"]
         axis = held_axis(self._operations[op.name].config["shape"])
@@ -105,52 +93,8 @@ class Inheritance:
             return weight.clone()
         layout = self.planner.channels.layouts[op.name]
         assert layout is not None
-        kept = self._channels(layout.parts[0], op.config["shape"][axis])
-        return weight.index_select(axis, torch.tensor(kept))
-
-    def _kept(self, op: Operation, channels: ChannelMap, decision: Decision) -> Kept:
-        """Which of the teacher's channels an operation makes and reads."""
-        old = self.planner.channels.layouts[self._operations[op.name].inputs[0]]
-        new = channels.layouts[op.inputs[0]]
-        made = self.planner.channels.layouts[op.name]
-        total = None
-        if old is not None:
-            total = sum(self.planner.channels.width(part) for part in old.parts)
-        return Kept(
-            made=self._channels(made.parts[0], made_channels(op))
-            if made is not None and self.planner.channels.own_group(op.name)
-            else None,
-            read=self._taken(old, new, channels, decision),
-            readable=total,
-        )
-
-    def _taken(
-        self,
-        old: Layout | None,
-        new: Layout | None,
-        channels: ChannelMap,
-        decision: Decision,
-    ) -> list[int] | None:
-        """Which of the teacher's channels the student's are, along one layout; None = all.
-
-        The i-th variable that is read there stands for the i-th that is read here: the same one,
-        unless a removed layer brought another, of which the most important are taken.
-        """
-        if old is None or new is None:
-            return None
-        before = leaves(old.channels)
-
-        def kept(i: int, variable: int) -> list[tuple[int, int]]:
-            width = channels.width(variable, decision.widths)
-            if i >= len(before):
-                return [(i, NEW)] * width
-            return [(i, channel) for channel in self._channels(before[i], width)]
-
-        def all_of(i: int, variable: int) -> list[tuple[int, int]]:
-            return [(i, channel) for channel in range(self.planner.channels.width(variable))]
-
-        place = {channel: at for at, channel in enumerate(arrange(old.channels, all_of))}
-        return [place.get(channel, NEW) for channel in arrange(new.channels, kept)]
+        made = kept.made(layout.parts[0], op.config["shape"][axis])
+        return weight.index_select(axis, made.index)
 
 
 def fresh_weights(architecture: Architecture, *, seed: int) -> dict[str, torch.Tensor]:

@@ -47,12 +47,36 @@ def instantiate_with(
     """
     with Blank():
         module = instantiate(architecture)
-    try:
-        module.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        text = " ".join(str(error).split())
-        raise InputError(f"the weights must be those of the architecture, but: {text}") from error
+    problems = _assign(module, weights)
+    if problems:
+        raise InputError(f"the weights must be those of the architecture, but {problems[0]}")
     return module
+
+
+def _assign(module: nn.Module, weights: dict[str, torch.Tensor]) -> list[str]:
+    """Give a module the tensors of a state dict as its own; what does not fit.
+
+    What `load_state_dict(assign=True)` does; its hooks took a good part of building a student.
+    """
+    problems = []
+    left = dict(weights)
+    for path, part in module.named_modules():
+        for held in (part._parameters, part._buffers):
+            for name, old in held.items():
+                if old is None:
+                    continue
+                key = f"{path}.{name}" if path else name
+                new = left.pop(key, None)
+                if new is None:
+                    problems.append(f"{key} is missing")
+                elif new.shape != old.shape:
+                    found, wanted = tuple(new.shape), tuple(old.shape)
+                    problems.append(f"{key} has shape {found} instead of {wanted}")
+                elif isinstance(old, nn.Parameter):
+                    held[name] = nn.Parameter(new, requires_grad=old.requires_grad)
+                else:
+                    held[name] = new
+    return [*problems, *(f"{key} is none of its keys" for key in left)]
 
 
 def _call(op: Operation, inputs: tuple[Any, ...], root: nn.Module, graph: fx.Graph) -> fx.Node:

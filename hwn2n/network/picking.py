@@ -11,23 +11,8 @@ from torch import Tensor, nn
 
 from hwn2n.network.architecture import Operation
 from hwn2n.network.blank import state_shapes
+from hwn2n.network.kept import NEW, Channels, Kept
 from hwn2n.network.operators import rule
-
-NEW = -1
-"""In a list of the teacher's channels to take: one that the teacher does not have."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """Which of the teacher's channels a student's operation makes and reads, in order.
-
-    `None` stands for all of them as they are. `readable` counts the channels that the operation
-    reads in the teacher, where known; after a flatten each of them has several places.
-    """
-
-    made: list[int] | None
-    read: list[int] | None
-    readable: int | None
 
 
 @dataclass(frozen=True)
@@ -35,8 +20,8 @@ class _Cut:
     """A teacher's tensor, and which of its rows (dimension 0) and columns (1) to take."""
 
     tensor: Tensor
-    rows: Tensor | None = None
-    columns: Tensor | None = None
+    rows: Channels | None = None
+    columns: Channels | None = None
 
 
 def inherited(
@@ -76,7 +61,7 @@ def _conv2d(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
         rows, columns = columns, None  # one filter for each channel that is read
     if old.dim() == 1 or ("standardised" in op.config and old[0].numel() == 1):
         return _Cut(old, rows)  # biases and gains
-    if kept.readable is not None and old.shape[1] < kept.readable:
+    if kept.read is not None and old.shape[1] < kept.read.whole:
         columns = None  # grouped: each filter that stays reads the whole of its own group
     top, left = ((old.shape[2 + i] - shape[2 + i]) // 2 for i in range(2))
     return _Cut(old[:, :, top : top + shape[2], left : left + shape[3]], rows, columns)
@@ -84,20 +69,20 @@ def _conv2d(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
 
 def _linear(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
     rows = _index(kept.made)
-    if old.dim() == 1 or kept.read is None or kept.readable is None:
+    if old.dim() == 1 or kept.read is None:
         return _Cut(old, rows)
     positions = shape[1] // len(kept.read)
-    grid = _resampled(old.reshape(old.shape[0], kept.readable, -1), positions)
+    grid = _resampled(old.reshape(old.shape[0], kept.read.whole, -1), positions)
     if grid.shape[2] != positions:
         return _Cut(old)
     return _Cut(grid.flatten(1), rows, _index(kept.read, positions))
 
 
 def _norm(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
-    if old.dim() == 0 or kept.read is None or kept.readable is None:
+    if old.dim() == 0 or kept.read is None:
         return _Cut(old)
     positions = shape[0] // len(kept.read)
-    if positions != old.shape[0] // kept.readable:
+    if positions != old.shape[0] // kept.read.whole:
         return _Cut(old)
     return _Cut(old, _index(kept.read, positions))
 
@@ -106,11 +91,6 @@ def _conv_transpose2d(op: Operation, old: Tensor, shape: torch.Size, kept: Kept)
     if old.dim() == 1 or op.config["groups"] > 1:
         return _Cut(old, _index(kept.made) if op.config["groups"] == 1 else None)
     return _Cut(old, _index(kept.read), _index(kept.made))
-
-
-def made_channels(op: Operation) -> int:
-    """How many channels an operation with channels of its own makes."""
-    return op.config["out_features"] if op.kind == "linear" else op.config["out_channels"]
 
 
 PICKERS: dict[str, Callable[[Operation, Tensor, torch.Size, Kept], _Cut]] = {
@@ -124,26 +104,29 @@ PICKERS: dict[str, Callable[[Operation, Tensor, torch.Size, Kept], _Cut]] = {
 """How to cut the tensors of each kind of operation with weights."""
 
 
-def _index(channels: list[int] | None, positions: int = 1) -> Tensor | None:
+def _index(channels: Channels | None, positions: int = 1) -> Channels | None:
     """The places of channels that have `positions` consecutive places each; NEW stays NEW."""
-    if channels is None:
+    if channels is None or channels.all:
         return None
-    index = torch.tensor(channels).unsqueeze(1)
-    places = index * positions + torch.arange(positions)
-    return places.where(index != NEW, NEW).flatten()
+    if positions == 1:
+        return channels
+    places = [
+        NEW if c == NEW else c * positions + i for c in channels.list for i in range(positions)
+    ]
+    return Channels(places, channels.whole * positions)
 
 
 def _cut_shape(cut: _Cut) -> list[int]:
     shape = list(cut.tensor.shape)
-    for dim, index in enumerate((cut.rows, cut.columns)):
-        if index is not None:
-            shape[dim] = len(index)
+    for dim, channels in enumerate((cut.rows, cut.columns)):
+        if channels is not None:
+            shape[dim] = len(channels)
     return shape
 
 
 def _covers(cut: _Cut, shape: torch.Size) -> bool:
     """Whether the cut gives every value of a tensor of that shape."""
-    new = any(index is not None and bool((index == NEW).any()) for index in (cut.rows, cut.columns))
+    new = any(channels is not None and channels.new for channels in (cut.rows, cut.columns))
     return not new and _cut_shape(cut) == list(shape)
 
 
@@ -152,16 +135,17 @@ def _taken(cut: _Cut, shape: torch.Size, fresh: Tensor | None) -> Tensor:
     if fresh is not None and _cut_shape(cut) != list(shape):
         return fresh
     value = cut.tensor
-    for dim, index in enumerate((cut.rows, cut.columns)):
-        if index is not None:
-            value = value.index_select(dim, index.clamp_min(0))
+    for dim, channels in enumerate((cut.rows, cut.columns)):
+        if channels is not None:
+            index = channels.index
+            value = value.index_select(dim, index.clamp_min(0) if channels.new else index)
     if value.data_ptr() == cut.tensor.data_ptr() or not value.is_contiguous():
         value = value.clone(memory_format=torch.contiguous_format)
     if fresh is not None:
-        for dim, index in enumerate((cut.rows, cut.columns)):
-            if index is not None:
+        for dim, channels in enumerate((cut.rows, cut.columns)):
+            if channels is not None and channels.new:
                 along = [-1 if d == dim else 1 for d in range(value.dim())]
-                value = torch.where((index == NEW).view(along), fresh, value)
+                value = torch.where((channels.index == NEW).view(along), fresh, value)
     return value
 
 

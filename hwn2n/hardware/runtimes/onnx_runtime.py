@@ -21,12 +21,11 @@ from hwn2n.hardware.runtimes.base import Executable, Runtime
 from hwn2n.hardware.runtimes.eager import torch_missing
 from hwn2n.hardware.runtimes.in_process import InProcess
 from hwn2n.hardware.runtimes.onnx_file import (
-    INPUT,
-    OUTPUT,
     onnx_bytes,
     onnx_file_bytes,
     onnx_missing,
 )
+from hwn2n.network.onnx_model import INPUT, OUTPUT
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _NUMPY: dict[torch.dtype, type[np.generic]] = {

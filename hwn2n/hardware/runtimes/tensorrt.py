@@ -26,9 +26,10 @@ from hwn2n.errors import MeasurementError, one_line
 from hwn2n.hardware.runtimes.base import Executable, Runtime, device_of
 from hwn2n.hardware.runtimes.eager import torch_missing
 from hwn2n.hardware.runtimes.in_process import InProcess
-from hwn2n.hardware.runtimes.onnx_file import INPUT, OUTPUT, onnx_bytes, onnx_missing
+from hwn2n.hardware.runtimes.onnx_file import onnx_bytes, onnx_missing
 from hwn2n.hardware.runtimes.trtexec import TrtexecExecutable
 from hwn2n.hardware.runtimes.trtexec_program import Engine, trtexec_missing
+from hwn2n.network.onnx_model import INPUT, OUTPUT
 
 
 class TensorRt(Runtime):

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from hwn2n.errors import MeasurementError, one_line
 from hwn2n.hardware.runtimes.base import Executable
-from hwn2n.hardware.runtimes.onnx_file import INPUT, OUTPUT
 from hwn2n.hardware.runtimes.trtexec_program import Engine, found_program
+from hwn2n.network.onnx_model import INPUT, OUTPUT
 
 _WARMUP_MS = 500
 _SECONDS = 3

@@ -74,6 +74,7 @@ RULES: dict[str, Rule] = {
     "aten.to.dtype": simple.elementwise,
     "aten._to_copy.default": simple.elementwise,
     "aten.prelu.default": simple.prelu,
+    "aten.zero.default": simple.zero,
     **{f"aten.{name}": simple.reduced for name in _REDUCTIONS},
     **{f"aten.{name}": simple.images for name in _ON_IMAGES},
     "aten.conv2d.default": layers.conv2d,

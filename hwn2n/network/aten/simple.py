@@ -85,6 +85,12 @@ def elementwise(t: Translation, node: fx.Node, target: str) -> Operation | None:
     return function(t, node, target).with_config(elementwise=True)
 
 
+def zero(t: Translation, node: fx.Node, target: str) -> Operation | None:
+    """`zero_()`: as zeros_like, for torch cannot trace aten.zero."""
+    made = function(t, node, "aten.zeros_like.default")
+    return made.with_config(elementwise=True)
+
+
 def prelu(t: Translation, node: fx.Node, target: str) -> Operation | None:
     """With one slope for all, a function of each element; with one for each channel, no rule."""
     slopes = t.shape(node.args[1])
