@@ -5,7 +5,8 @@
 ResNet-50 at 224 pixels, random decisions: planning, weights inherited, and the module, each timed
 alone. And of a short search on the digits of the demo, with its own teacher and with ResNet-20: the
 seconds of planning and building that the ledger has for each trained candidate, beside those of its
-search training by epochs.
+search training by epochs. (Choosing its widths so that they meet the budget, and looking it up
+among the earlier ones, are the search's and booked apart.)
 """
 
 from __future__ import annotations

@@ -24,12 +24,13 @@ from hwn2n.errors import Hwn2nError, one_line
 from hwn2n.hardware.counts import count as fvcore_count
 from hwn2n.network.architecture import IllegalArchitectureError, owner
 from hwn2n.network.capture import Captured, capture
+from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.inherit import Inheritance
 from hwn2n.network.layers import Granularity, find_layers
 from hwn2n.network.module import instantiate_with
 from hwn2n.network.operators import rule
-from hwn2n.network.planner import Planner, count
+from hwn2n.network.planner import Planner
 from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.widths import Widths
 

@@ -15,8 +15,9 @@ from torch import nn
 from hwn2n.errors import BudgetNotMetError
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.capture import capture
+from hwn2n.network.counts import count
 from hwn2n.network.layers import find_layers
-from hwn2n.network.planner import Planner, count
+from hwn2n.network.planner import Planner
 from hwn2n.search.bounds.costs import cost_bounds
 from hwn2n.search.bounds.presence import find_presence
 from hwn2n.search.projection import counted_cost

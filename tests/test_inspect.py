@@ -15,7 +15,7 @@ from torch import nn
 import hwn2n as package
 from hwn2n.errors import InputError, MeasurementError
 from hwn2n.hardware.counts import count
-from hwn2n.network.planner import Counts
+from hwn2n.network.counts import Counts
 
 SHAPE = (3, 8, 8)
 
@@ -97,8 +97,8 @@ def test_everything_of_a_plain_network_is_within_reach():
 def test_the_smallest_student_is_one_that_can_be_built():
     found = package.inspect(seeded(Plain), input_shape=SHAPE)
     for name, smallest in found.smallest.items():
+        from hwn2n.network.counts import count as planned
         from hwn2n.network.planner import Planner
-        from hwn2n.network.planner import count as planned
 
         student = Planner(found.architecture).plan(smallest.decision)
         assert getattr(planned(student), name) == smallest.cost[name].value

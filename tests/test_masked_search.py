@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from hwn2n.budget.cost import cost_from_json
 from hwn2n.errors import BudgetNotMetError
 from hwn2n.network.capture import capture
+from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
-from hwn2n.network.planner import Planner, count
+from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.clock import Clock
 from hwn2n.run.folder import RunFolder

@@ -17,8 +17,9 @@ from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Constraints
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.capture import capture
+from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
-from hwn2n.network.planner import Planner, count
+from hwn2n.network.planner import Planner
 from hwn2n.search.actions import (
     KEEP_ALL,
     SHRINK_VALUES,

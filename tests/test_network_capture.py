@@ -13,9 +13,10 @@ from hwn2n.errors import InputError
 from hwn2n.hardware.counts import count as counted_by_fvcore
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.capture import capture
+from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING
 from hwn2n.network.module import instantiate_with
-from hwn2n.network.planner import Planner, count
+from hwn2n.network.planner import Planner
 
 SHAPE = (3, 8, 8)
 

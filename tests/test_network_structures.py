@@ -9,10 +9,11 @@ from torch import nn
 
 from hwn2n.hardware.counts import count as counted_by_fvcore
 from hwn2n.network.capture import capture
+from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
 from hwn2n.network.inherit import Inheritance
 from hwn2n.network.module import instantiate_with
-from hwn2n.network.planner import Planner, count
+from hwn2n.network.planner import Planner
 
 SHAPE = (3, 8, 8)
 

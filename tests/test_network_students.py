@@ -19,7 +19,7 @@ from networks import (
 from torch import fx
 from torch.export import Dim, export
 
-import hwn2n.network.planner
+import hwn2n.network.counts
 from hwn2n.hardware.counts import count as counted_by_fvcore
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.capture import capture
@@ -53,7 +53,7 @@ def test_no_decision_is_the_teacher_to_the_last_bit(arch):
     with torch.no_grad():
         assert torch.equal(student(x), teacher(x))
         assert torch.equal(captured.module()(x), teacher(x))
-    counts = hwn2n.network.planner.count(captured.architecture)
+    counts = hwn2n.network.counts.count(captured.architecture)
     wanted = counted_by_fvcore(teacher, x)
     assert (counts.params, counts.flops, counts.weight_bytes) == (
         wanted.params,
@@ -95,7 +95,7 @@ def check_random_decisions(arch, decisions, count_every):
         assert logits.shape == (2, 10)
         logits.square().sum().backward()
         assert all(p.grad is not None for p in student.parameters())
-        counts = hwn2n.network.planner.count(architecture)
+        counts = hwn2n.network.counts.count(architecture)
         assert counts.params == sum(p.numel() for p in student.parameters())
         if number % count_every == 0:
             found = counted_by_fvcore(student, x[:1])

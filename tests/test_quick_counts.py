@@ -8,13 +8,14 @@ import pytest
 from networks import Mixed, Plain, planner_of, random_decision, seeded
 from test_search_reach import Dense, Excited, Grouped, Strided, Tied, Tokens
 
+from hwn2n.network import quick_counts
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.capture import capture
+from hwn2n.network.counts import Counts, count
 from hwn2n.network.layers import find_layers
-from hwn2n.network.planner import Counts, Planner, count
-from hwn2n.search import quick_counts
+from hwn2n.network.planner import Planner
+from hwn2n.network.quick_counts import QuickCounts
 from hwn2n.search.actions import SHRINK_VALUES, ShrinkageStage
-from hwn2n.search.quick_counts import QuickCounts
 
 
 def attempt(function, decision) -> Counts | str:
@@ -47,7 +48,7 @@ def decisions(planner: Planner, number: int):
 )
 def test_the_same_counts_and_the_same_reasons(make) -> None:
     planner = Planner(capture(seeded(make), (3, 8, 8)).architecture)
-    quick, kinds = QuickCounts(planner), set()
+    quick, kinds = QuickCounts(planner.left, planner.teacher.input_shape), set()
     for decision in decisions(planner, 25):
         expected = attempt(lambda d: count(planner.plan(d)), decision)
         assert attempt(quick.count, decision) == expected
@@ -59,7 +60,7 @@ def test_the_same_counts_and_the_same_reasons(make) -> None:
 def test_a_teacher_of_the_paper_with_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quick_counts, "_MOST_SIZES", 2)
     planner, rng = planner_of("resnet20", 8), random.Random(0)
-    quick = QuickCounts(planner)
+    quick = QuickCounts(planner.left, planner.teacher.input_shape)
     for _ in range(5):
         decision = random_decision(planner, rng)
         assert attempt(quick.count, decision) == attempt(lambda d: count(planner.plan(d)), decision)

@@ -17,8 +17,9 @@ from hwn2n.cli.failure import Invocation
 from hwn2n.cli.options import assignments
 from hwn2n.errors import InputError
 from hwn2n.network.capture import capture
+from hwn2n.network.counts import count, count_each
 from hwn2n.network.decision import Decision
-from hwn2n.network.planner import Planner, count, count_each
+from hwn2n.network.planner import Planner
 from hwn2n.reporting.axes import axis_for, log_ticks, quantity
 from hwn2n.reporting.layer_times import by_layer, layer_seconds
 from hwn2n.reporting.layers import LayerTable, PackedLayers

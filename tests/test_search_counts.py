@@ -6,8 +6,8 @@ from small import SHAPE, SmallNet, budget, small_data, small_teacher
 
 from hwn2n.errors import MeasurementError
 from hwn2n.hardware.local_target import LocalTarget
+from hwn2n.network.counts import count
 from hwn2n.network.operators.work import FLOPS
-from hwn2n.network.planner import count
 from hwn2n.run.folder import RunFolder
 from hwn2n.search.assemble import assemble
 from hwn2n.search.settings import build_settings

@@ -9,8 +9,9 @@ from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Constraints
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.capture import capture
+from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING, Decision
-from hwn2n.network.planner import Planner, count
+from hwn2n.network.planner import Planner
 from hwn2n.search.projection import counted_cost, project
 
 

@@ -18,10 +18,11 @@ from hwn2n.budget.matrix import Constraints
 from hwn2n.errors import BudgetNotMetError
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.capture import capture
+from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
 from hwn2n.network.layers import find_layers
 from hwn2n.network.operators import OPERATORS, rule
-from hwn2n.network.planner import Planner, count
+from hwn2n.network.planner import Planner
 from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.bounds import follow, intervals
 from hwn2n.search.bounds.costs import COLUMNS, QUANTITIES, cost_bounds

@@ -8,8 +8,8 @@ from hwn2n.budget.load import load_budget
 from hwn2n.errors import InputError
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.channels import ChannelGroup
+from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING
-from hwn2n.network.planner import count
 from hwn2n.search.actions import SHRINK_VALUES, ShrinkageStage
 from hwn2n.search.projection import project
 from hwn2n.search.reach import smallest_student

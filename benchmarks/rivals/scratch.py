@@ -18,8 +18,8 @@ from benchmarks.rivals.base import FINAL, Found, Rival
 from benchmarks.rivals.problem import Problem
 from benchmarks.rivals.scan import Family, largest_inside
 from hwn2n.budget.cost import Cost, Reading
+from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
-from hwn2n.network.planner import count
 from hwn2n.search.seeds import derive_seed
 
 

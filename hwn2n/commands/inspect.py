@@ -23,9 +23,10 @@ from hwn2n.errors import InputError, MeasurementError
 from hwn2n.hardware.counts import count as count_by_running
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.capture import capture
+from hwn2n.network.counts import Counts, count
 from hwn2n.network.decision import Decision
 from hwn2n.network.files import Teacher
-from hwn2n.network.planner import Counts, Planner, count
+from hwn2n.network.planner import Planner
 from hwn2n.run.folder import RunFolder, read_json
 from hwn2n.search.budget_reach import BudgetReach, budget_reach
 from hwn2n.search.inspection import Reach, Row, Smallest, find_reach, find_rows, find_smallest

@@ -20,6 +20,7 @@ from hwn2n.search.assemble import Workbench
 from hwn2n.search.finish import FINAL_TRAINING, Choice, beside_teacher
 from hwn2n.search.limits import Limits
 from hwn2n.search.loop import SEARCH
+from hwn2n.search.workshop import PHASES
 
 _ENDS = ("low", "high", "limit_low", "limit_high")
 """Of the intervals of a row's value and of its limit."""
@@ -164,8 +165,5 @@ def _seconds(bench: Workbench) -> dict[str, float]:
     phases = [candidate.seconds for candidate in bench.ledger.candidates()]
     return {
         **{phase: booked.get(phase, 0.0) for phase in (SEARCH, FINAL_TRAINING)},
-        **{
-            f"candidates_{name}": sum(phase.get(name, 0.0) for phase in phases)
-            for name in ("plan", "measure", "build", "train")
-        },
+        **{f"candidates_{name}": sum(phase.get(name, 0.0) for phase in phases) for name in PHASES},
     }

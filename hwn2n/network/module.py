@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import fx, nn
 
 from hwn2n.errors import InputError
 from hwn2n.network.architecture import INPUT, Architecture, Operation
-from hwn2n.network.blank import Blank
+from hwn2n.network.blank import Blank, blank
 from hwn2n.network.operators import rule
 from hwn2n.network.operators.opaque import decode, resolve
 
@@ -22,13 +23,17 @@ def instantiate(architecture: Architecture) -> fx.GraphModule:
     eval mode. Raises `InputError` for an architecture whose operations cannot be built (a
     damaged file).
     """
+    return _instantiate(architecture, lambda op: rule(op).build(op))
+
+
+def _instantiate(architecture: Architecture, build: Callable[[Operation], Any]) -> fx.GraphModule:
     root = nn.Module()
     graph = fx.Graph()
     values: dict[str, Any] = {INPUT: graph.placeholder("x")}
     for op in architecture:
         inputs = tuple(values[name] for name in op.inputs)
         try:
-            values[op.name] = _call(op, inputs, root, graph)
+            values[op.name] = _call(op, inputs, root, graph, build)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{op.name} ({op.kind}) cannot be built: {error!r}") from error
     graph.output(values[architecture.output])
@@ -46,7 +51,7 @@ def instantiate_with(
     Raises `InputError` if they are not those that the architecture needs.
     """
     with Blank():
-        module = instantiate(architecture)
+        module = _instantiate(architecture, blank)
     problems = _assign(module, weights)
     if problems:
         raise InputError(f"the weights must be those of the architecture, but {problems[0]}")
@@ -79,7 +84,13 @@ def _assign(module: nn.Module, weights: dict[str, torch.Tensor]) -> list[str]:
     return [*problems, *(f"{key} is none of its keys" for key in left)]
 
 
-def _call(op: Operation, inputs: tuple[Any, ...], root: nn.Module, graph: fx.Graph) -> fx.Node:
+def _call(
+    op: Operation,
+    inputs: tuple[Any, ...],
+    root: nn.Module,
+    graph: fx.Graph,
+    build: Callable[[Operation], Any],
+) -> fx.Node:
     if owner := op.config.get("tied_to"):
         return graph.call_module(owner, inputs)
     if weight := op.config.get("of"):
@@ -89,7 +100,7 @@ def _call(op: Operation, inputs: tuple[Any, ...], root: nn.Module, graph: fx.Gra
         args = tuple(decode(op.config["args"], inputs))
         kwargs = {key: decode(value, inputs) for key, value in op.config["kwargs"].items()}
         return graph.call_function(resolve(op.config["target"]), args, kwargs)
-    built = rule(op).build(op)
+    built = build(op)
     if not isinstance(built, nn.Module):
         return graph.call_function(built, inputs)
     _add(root, op.name, built)

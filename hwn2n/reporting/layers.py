@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from hwn2n.errors import InputError
 from hwn2n.network.architecture import Architecture
+from hwn2n.network.counts import Counts, count, count_each
 from hwn2n.network.decision import Decision
-from hwn2n.network.planner import Counts, Planner, count, count_each
+from hwn2n.network.planner import Planner
 from hwn2n.network.wording import shape_text
 from hwn2n.search.changes import changes
 from hwn2n.search.inspection import Row, find_rows

@@ -12,7 +12,9 @@ from hwn2n.search.finish import FINAL_TRAINING
 from hwn2n.search.loop import SEARCH
 
 _PARTS = {
+    "project": "fitting decisions to the budget",
     "plan": "planning students",
+    "count": "counting, and knowing them again",
     "measure": "measuring candidates",
     "build": "building and inheriting weights",
     "train": "training candidates",

@@ -14,9 +14,10 @@ from hwn2n.distil.feed import DivergedError
 from hwn2n.errors import BudgetNotMetError, InputError, MeasurementError
 from hwn2n.hardware.target import Target
 from hwn2n.network.capture import Captured, capture
+from hwn2n.network.counts import count
 from hwn2n.network.files import Teacher
 from hwn2n.network.inherit import Inheritance
-from hwn2n.network.planner import Planner, count
+from hwn2n.network.planner import Planner
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.evaluate import Evaluator, countable_columns

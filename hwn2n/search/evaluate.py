@@ -104,10 +104,14 @@ class Evaluator:
 
         Raises `IllegalArchitectureError`.
         """
-        if self.settings.project:
-            decision = project(self.planner, decision, self.countable, self.settings.widths)
+        decision = self._fitted(decision)
         architecture = self.planner.plan(decision)
         return decision, architecture, self.key(architecture)
+
+    def _fitted(self, decision: Decision) -> Decision:
+        if not self.settings.project:
+            return decision
+        return project(self.planner, decision, self.countable, self.settings.widths)
 
     def measure_again(self, architecture: Architecture, decision: Decision, looks: int) -> Beside:
         """Full readings of one student, taken here and now (see `Workshop.measure`)."""
@@ -128,9 +132,12 @@ class Evaluator:
         if work.done is not None:
             return work
         try:
+            with timed(work.seconds, "project"):
+                decision = self._fitted(proposal.decision)
             with timed(work.seconds, "plan"):
-                decision, architecture, key = self.plan(proposal.decision)
-                known = counted_cost(architecture)
+                architecture = self.planner.plan(decision)
+            with timed(work.seconds, "count"):
+                key, known = self.key(architecture), counted_cost(architecture)
         except IllegalArchitectureError as error:
             work.reason = str(error)
             return work

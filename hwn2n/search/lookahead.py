@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from hwn2n.budget.cost import Reading
 from hwn2n.budget.matrix import Constraints
 from hwn2n.budget.rows import Row
 from hwn2n.network.architecture import IllegalArchitectureError
+from hwn2n.network.counts import Counts, count
 from hwn2n.network.decision import Decision
-from hwn2n.network.planner import Counts, Planner, count
-from hwn2n.search.quick_counts import QuickCounts
+from hwn2n.network.planner import Planner
+from hwn2n.search.projection import as_cost
 from hwn2n.search.steps import Mask, Steps
 
 Actions = tuple[int, ...]
@@ -87,7 +87,6 @@ class Prices:
 
     def __init__(self, planner: Planner, upper: Constraints) -> None:
         self.planner = planner
-        self.counts = QuickCounts(planner)
         self.teacher_params = count(planner.teacher).params
         whole = Row(
             id="teacher",
@@ -101,7 +100,7 @@ class Prices:
     def excess(self, decision: Decision) -> float:
         """Of the worst row, as a share of its scale; infinite where there is no such student."""
         try:
-            return self.of_counts(self.counts.count(decision))
+            return self.of_counts(self.planner.count(decision))
         except IllegalArchitectureError:
             return math.inf
 
@@ -109,10 +108,6 @@ class Prices:
         """The same of a student that was counted; infinite if nothing is left to train."""
         if not counts.params:
             return math.inf
-        cost = {
-            "params": Reading(counts.params),
-            "flops": Reading(counts.flops),
-            "weight_bytes": Reading(counts.weight_bytes),
-        }
+        cost = as_cost(counts)
         found = [(row.residual(cost), row.tolerance) for row in self.rows]
         return max(residual - slack for residual, slack in found if residual is not None)

@@ -78,7 +78,7 @@ def _removal_mask(
     def excess(actions: Actions) -> float:
         removed = stage.decision(actions).removed
         try:
-            whole = prices.counts.count(Decision(removed))
+            whole = prices.planner.count(Decision(removed))
         except IllegalArchitectureError:
             return math.inf
         if not projects and whole.params > prices.teacher_params:

@@ -18,14 +18,19 @@ from hwn2n.budget.cost import Reading
 from hwn2n.budget.matrix import Constraints
 from hwn2n.budget.rows import Row
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
+from hwn2n.network.counts import Counts, count
 from hwn2n.network.decision import Decision
-from hwn2n.network.planner import Planner, count
+from hwn2n.network.planner import Planner
 from hwn2n.search.widths import Widths
 
 
 def counted_cost(architecture: Architecture) -> dict[str, Reading]:
     """What is known of an architecture without building it: params, flops, weight_bytes."""
-    counts = count(architecture)
+    return as_cost(count(architecture))
+
+
+def as_cost(counts: Counts) -> dict[str, Reading]:
+    """The same of counts."""
     return {
         "params": Reading(counts.params, "exact"),
         "flops": Reading(counts.flops, "exact"),
@@ -65,12 +70,12 @@ def project(
         return replace(decision, widths=widths)
 
     def inside(candidate: Decision) -> bool:
-        return upper.satisfied(counted_cost(planner.plan(candidate)))
+        return upper.satisfied(as_cost(planner.count(candidate)))
 
     if not free or inside(decision):
         return decision
     if not inside(scaled(0, 1)):
-        worst = upper.binding(counted_cost(planner.plan(scaled(0, 1))))
+        worst = upper.binding(as_cost(planner.count(scaled(0, 1))))
         raise IllegalArchitectureError(
             f"even with {_least_widths(allowed)} it is outside the budget: {worst.source}"
         )

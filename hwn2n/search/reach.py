@@ -17,9 +17,10 @@ from hwn2n.budget.rows import Row
 from hwn2n.budget.units import format_quantity
 from hwn2n.errors import BudgetNotMetError
 from hwn2n.network.architecture import IllegalArchitectureError
+from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
 from hwn2n.network.layers import find_layers
-from hwn2n.network.planner import Planner, count
+from hwn2n.network.planner import Planner
 from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.bounds.costs import QUANTITIES, cost_bounds
 from hwn2n.search.bounds.proof import Conflict, Limit, limit_of, prove

@@ -23,6 +23,9 @@ from hwn2n.search.limits import Limits
 from hwn2n.search.reward import accuracy_matters
 from hwn2n.search.school import School
 
+PHASES = ("project", "plan", "count", "measure", "build", "train")
+"""What the seconds of a candidate are booked to."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:

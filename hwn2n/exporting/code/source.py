@@ -13,7 +13,7 @@ from hwn2n.exporting.code.names import Variables, attributes
 from hwn2n.exporting.code.printers import Printed, print_operation
 from hwn2n.exporting.code.syntax import Expression, Text, call, flat, lines, literal, sequence
 from hwn2n.network.architecture import INPUT, Architecture, Operation
-from hwn2n.network.planner import count
+from hwn2n.network.counts import count
 
 _SHAPE_COLUMN = 88
 _NAMED_CLASSES = 20

@@ -7,14 +7,21 @@ reads, its width and its kernel; a student is then a walk over a table.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from hwn2n.network.architecture import INPUT, IllegalArchitectureError, Operation
+from hwn2n.network.architecture import (
+    INPUT,
+    Architecture,
+    IllegalArchitectureError,
+    Operation,
+)
+from hwn2n.network.channels import ChannelMap
+from hwn2n.network.counts import Counts
 from hwn2n.network.decision import Decision
 from hwn2n.network.operators import Shape, rule
-from hwn2n.network.planner import Counts, Planner
 from hwn2n.network.resize import with_kernel
 
 Kernel = tuple[int, int]
@@ -64,12 +71,18 @@ class _Program:
 class QuickCounts:
     """Counts of the students of one teacher, equal to those of `count(planner.plan(decision))`.
 
-    Decisions must fit what their removal leaves, as those of the stages do: `Planner.plan` checks
-    names and ranges, this does not.
+    `left(removed)` gives what a removal leaves, `input_shape` is that of the teacher. Decisions
+    must fit what their removal leaves, as those of the stages do: `Planner.plan` checks names and
+    ranges, this does not.
     """
 
-    def __init__(self, planner: Planner) -> None:
-        self.planner = planner
+    def __init__(
+        self,
+        left: Callable[[frozenset[str]], tuple[Architecture, ChannelMap]],
+        input_shape: tuple[int, ...],
+    ) -> None:
+        self._left = left
+        self._input_shape = input_shape
         self._program = lru_cache(maxsize=256)(self._compile)
         # A removal changes what an operation reads, and nothing else of it: one table by name.
         self._tables: dict[str, _Table] = {}
@@ -78,7 +91,7 @@ class QuickCounts:
         """Parameters, FLOPs and bytes; `IllegalArchitectureError` as `Planner.plan` raises it."""
         program = self._program(decision.removed)
         widths, kernels = decision.widths, decision.kernels
-        shapes: list[Shape] = [(-1, *self.planner.teacher.input_shape)]
+        shapes: list[Shape] = [(-1, *self._input_shape)]
         params = flops = buffers = 0
         for op, reads, group, width, kernel, table in program.steps:
             inputs = tuple([shapes[i] for i in reads])
@@ -104,7 +117,7 @@ class QuickCounts:
         return Counts(params, flops, 4 * params + buffers)
 
     def _compile(self, removed: frozenset[str]) -> _Program:
-        architecture, channels = self.planner.left(removed)
+        architecture, channels = self._left(removed)
         place = {INPUT: 0} | {op.name: i for i, op in enumerate(architecture, start=1)}
         steps = []
         for op in architecture:
