@@ -42,7 +42,7 @@ from hwn2n.network.layers import find_layers
 from hwn2n.network.planner import Planner
 from hwn2n.run.folder import read_json, write_json
 from hwn2n.run.provenance import versions
-from hwn2n.search.actions import SHRINK_VALUES
+from hwn2n.search.choices.actions import SHRINK_VALUES
 from hwn2n.search.projection import counted_cost, project
 from hwn2n.search.school import School
 from hwn2n.search.settings import Settings, build_settings, suited_to

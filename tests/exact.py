@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import torch
 
-from hwn2n.search.learner import Learner
+from hwn2n.search.choices.steps import Steps
+from hwn2n.search.learners.base import Learner
 from hwn2n.search.policies import Policy
-from hwn2n.search.steps import Steps
 
 
 def all_sequences(policy: Policy, steps: Steps) -> torch.Tensor:

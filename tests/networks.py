@@ -13,7 +13,7 @@ from hwn2n.network.layers import find_layers
 from hwn2n.network.operators import rule
 from hwn2n.network.planner import Planner
 from hwn2n.network.teachers import build_teacher
-from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
+from hwn2n.search.choices.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.widths import Widths
 
 PAPER_TEACHERS = {

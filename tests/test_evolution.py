@@ -20,8 +20,8 @@ from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench, assemble
-from hwn2n.search.evolution import STAGE, Breeder, Mutations
 from hwn2n.search.loop import Rounds, run_search
+from hwn2n.search.strategies.evolution import STAGE, Breeder, Mutations
 
 PLANNER = Planner(capture(small.small_teacher().model, small.SHAPE).architecture)
 WHOLE = {"conv1": 8, "conv2": 8, "conv3": 6}

@@ -11,14 +11,14 @@ from exact import gradient_of
 
 from hwn2n.errors import InputError
 from hwn2n.run.candidate import Candidate, State
-from hwn2n.search.actor_critic import LEARNERS
-from hwn2n.search.imitation import best_actions
-from hwn2n.search.learner import Learner
-from hwn2n.search.learning import ReinforceSettings
+from hwn2n.search.choices.steps import Mask, Steps
+from hwn2n.search.learners.actor_critic import LEARNERS
+from hwn2n.search.learners.base import Learner
+from hwn2n.search.learners.imitation import best_actions
+from hwn2n.search.learners.reinforce import Reinforce
+from hwn2n.search.learners.reports import ReinforceSettings
 from hwn2n.search.policies import RemovalPolicy, ShrinkagePolicy, UniformPolicy
-from hwn2n.search.reinforce import Reinforce
 from hwn2n.search.settings import build_settings
-from hwn2n.search.steps import Mask, Steps
 
 FEATURES = 3
 

@@ -17,9 +17,11 @@ from exact import (
 )
 
 from hwn2n.errors import InputError
-from hwn2n.search.actor_critic import ActorCritic
-from hwn2n.search.learner import Learner
-from hwn2n.search.learning import ReinforceSettings
+from hwn2n.search.choices.steps import Mask, Steps
+from hwn2n.search.learners.actor_critic import ActorCritic
+from hwn2n.search.learners.base import Learner
+from hwn2n.search.learners.reinforce import Reinforce
+from hwn2n.search.learners.reports import ReinforceSettings
 from hwn2n.search.policies import (
     Policy,
     RemovalPolicy,
@@ -28,8 +30,6 @@ from hwn2n.search.policies import (
     choosing,
 )
 from hwn2n.search.policies.choosing import pick
-from hwn2n.search.reinforce import Reinforce
-from hwn2n.search.steps import Mask, Steps
 
 FEATURES = 3
 

@@ -25,10 +25,10 @@ from hwn2n.run.clock import Clock
 from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.stop import Stop
-from hwn2n.search.actions import RemovalStage, ShrinkageStage
-from hwn2n.search.imitation import best_actions
+from hwn2n.search.choices.actions import RemovalStage, ShrinkageStage
+from hwn2n.search.choices.masks import mask_for
+from hwn2n.search.learners.imitation import best_actions
 from hwn2n.search.loop import Rounds, run_search
-from hwn2n.search.masks import mask_for
 from hwn2n.search.policies import load_policy
 from hwn2n.search.seeds import derive_seed
 from hwn2n.search.settings import Settings

@@ -20,18 +20,18 @@ from hwn2n.network.capture import capture
 from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
-from hwn2n.search.actions import (
+from hwn2n.search.choices.actions import (
     KEEP_ALL,
     SHRINK_VALUES,
     RemovalStage,
     ShrinkageStage,
     smaller_kernel,
 )
-from hwn2n.search.masks import mask_for
+from hwn2n.search.choices.masks import mask_for
+from hwn2n.search.choices.steps import Mask, Steps
 from hwn2n.search.policies import KEEP, REMOVE, RemovalPolicy, ShrinkagePolicy, UniformPolicy
 from hwn2n.search.projection import counted_cost
 from hwn2n.search.settings import Settings, build_settings
-from hwn2n.search.steps import Mask, Steps
 from hwn2n.search.widths import Widths
 
 SHRINKS = build_settings("paper", {"mask": True})

@@ -13,7 +13,7 @@ from hwn2n.network.inherit import Inheritance
 from hwn2n.network.layers import find_layers
 from hwn2n.network.module import instantiate, instantiate_with
 from hwn2n.network.planner import Planner
-from hwn2n.search.actions import RemovalStage, ShrinkageStage
+from hwn2n.search.choices.actions import RemovalStage, ShrinkageStage
 from hwn2n.search.policies.removal import KEEP, REMOVE
 
 SHAPE = (3, 8, 8)

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from hwn2n.errors import InputError
+from hwn2n.search.choices.steps import Steps
 from hwn2n.search.policies import (
     KEEP,
     POLICIES,
@@ -20,7 +21,6 @@ from hwn2n.search.policies import (
     save_policy,
 )
 from hwn2n.search.policies.choosing import pick
-from hwn2n.search.steps import Steps
 
 FEATURES = 4
 META = {"features": "normalised", "teacher": "conv4"}

@@ -15,7 +15,7 @@ from hwn2n.network.counts import Counts, count
 from hwn2n.network.layers import find_layers
 from hwn2n.network.planner import Planner
 from hwn2n.network.quick_counts import QuickCounts
-from hwn2n.search.actions import SHRINK_VALUES, ShrinkageStage
+from hwn2n.search.choices.actions import SHRINK_VALUES, ShrinkageStage
 
 
 def attempt(function, decision) -> Counts | str:

@@ -15,12 +15,12 @@ from exact import (
 )
 
 from hwn2n.errors import InputError
-from hwn2n.search.actor_critic import LEARNERS, ActorCritic
-from hwn2n.search.learner import NoLearning
-from hwn2n.search.learning import ReinforceSettings, UpdateReport
+from hwn2n.search.choices.steps import Steps
+from hwn2n.search.learners.actor_critic import LEARNERS, ActorCritic
+from hwn2n.search.learners.base import NoLearning
+from hwn2n.search.learners.reinforce import Reinforce
+from hwn2n.search.learners.reports import ReinforceSettings, UpdateReport
 from hwn2n.search.policies import RemovalPolicy, ShrinkagePolicy, UniformPolicy
-from hwn2n.search.reinforce import Reinforce
-from hwn2n.search.steps import Steps
 
 FEATURES = 3
 

@@ -11,15 +11,15 @@ from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.layers import find_layers
 from hwn2n.network.module import instantiate
 from hwn2n.network.planner import Planner
-from hwn2n.search.actions import (
+from hwn2n.search.choices.actions import (
     KEEP_ALL,
     SHRINK_VALUES,
     RemovalStage,
     ShrinkageStage,
     smaller_kernel,
 )
+from hwn2n.search.choices.steps import FREE
 from hwn2n.search.policies.removal import KEEP, REMOVE
-from hwn2n.search.steps import FREE
 
 SHAPE = (3, 8, 8)
 

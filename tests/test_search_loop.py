@@ -18,12 +18,12 @@ from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import StageProgress
 from hwn2n.run.stop import Stop
-from hwn2n.search import stages
-from hwn2n.search.actions import RemovalStage, ShrinkageStage
-from hwn2n.search.features import FEATURE_COUNTS, FeatureSet
+from hwn2n.search.choices.actions import RemovalStage, ShrinkageStage
+from hwn2n.search.choices.features import FEATURE_COUNTS, FeatureSet
 from hwn2n.search.loop import ANCHOR, Rounds, run_search
 from hwn2n.search.policies import UniformPolicy, load_policy
 from hwn2n.search.settings import Settings
+from hwn2n.search.strategies import stages
 
 PLANNER = Planner(capture(small.small_teacher().model, small.SHAPE).architecture)
 

@@ -23,11 +23,11 @@ from hwn2n.network.decision import Decision
 from hwn2n.network.layers import find_layers
 from hwn2n.network.operators import OPERATORS, rule
 from hwn2n.network.planner import Planner
-from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.bounds import follow, intervals
 from hwn2n.search.bounds.costs import COLUMNS, QUANTITIES, cost_bounds
 from hwn2n.search.bounds.program import Possible
 from hwn2n.search.bounds.proof import Limit, prove
+from hwn2n.search.choices.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.projection import counted_cost
 from hwn2n.search.reach import check_reachable, smallest_student
 from hwn2n.search.settings import build_settings

@@ -10,7 +10,7 @@ from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.channels import ChannelGroup
 from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING
-from hwn2n.search.actions import SHRINK_VALUES, ShrinkageStage
+from hwn2n.search.choices.actions import SHRINK_VALUES, ShrinkageStage
 from hwn2n.search.projection import project
 from hwn2n.search.reach import smallest_student
 from hwn2n.search.settings import build_settings

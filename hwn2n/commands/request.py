@@ -24,8 +24,8 @@ from hwn2n.hardware.targets import build_target
 from hwn2n.network.files import Teacher, load_teacher
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.provenance import digest, provenance
-from hwn2n.search.actions import SHRINK_VALUES
-from hwn2n.search.features import FEATURE_COUNTS
+from hwn2n.search.choices.actions import SHRINK_VALUES
+from hwn2n.search.choices.features import FEATURE_COUNTS
 from hwn2n.search.policies import load_policy, save_policy
 from hwn2n.search.settings import Settings, settings_from_json, settings_to_json
 

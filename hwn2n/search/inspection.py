@@ -18,7 +18,7 @@ from hwn2n.network.operators import Shape, rule
 from hwn2n.network.operators.opaque import NO_VALUES
 from hwn2n.network.planner import Planner
 from hwn2n.network.wording import operator_text
-from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
+from hwn2n.search.choices.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.reach import smallest_student
 from hwn2n.search.settings import Settings
 

@@ -6,8 +6,8 @@ Departures from the paper, each a setting and each off in `recipe: paper`:
 3. The first policies may prefer to keep (`prior`, prior.py).
 4. Advantages may be leave-one-out instead of against the moving average (`advantage`).
 5. A candidate outside the budget may keep the more the nearer it is (`near_miss`, reward.py).
-6. What the countable limits already exclude may never be sampled (`mask`, masks.py).
-7. Updates may also imitate the best candidates so far (`imitate`, imitation.py, learner.py).
+6. What the countable limits already exclude may never be sampled (`mask`, choices/masks.py).
+7. Updates may also imitate the best candidates so far (`imitate`, learners).
 8. Another strategy may propose (`strategy`, evolution.py).
 And always: a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.
@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hwn2n.network.decision import NOTHING
-from hwn2n.search.evolution import run_evolution
 from hwn2n.search.proposals import Proposal
 from hwn2n.search.rounds import ANCHOR, SEARCH, Rounds
-from hwn2n.search.stages import run_stages
+from hwn2n.search.strategies.evolution import run_evolution
+from hwn2n.search.strategies.stages import run_stages
 
 __all__ = ["ANCHOR", "SEARCH", "Rounds", "run_search"]
 

@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 from hwn2n.distil.recipes import STUDENT_RECIPES, TrainSettings
 from hwn2n.errors import InputError
 from hwn2n.network.layers import Granularity
-from hwn2n.search.features import FeatureSet
+from hwn2n.search.choices.features import FeatureSet
 from hwn2n.search.reward import ANNEALING_HORIZON, Formula
 from hwn2n.search.widths import Widths
 
@@ -83,13 +83,13 @@ class Settings(_Frozen):
     )
     mask: bool = Field(
         False,
-        description="never sample what the countable limits already exclude (masks.py)",
+        description="never sample what the countable limits already exclude (choices/masks.py)",
     )
     imitate: int = Field(
         0,
         ge=0,
         le=1000,
-        description="how many of the best candidates so far an update also imitates (learner.py)",
+        description="how many of the best candidates so far an update also imitates (learners)",
     )
     imitate_weight: float = Field(
         0.0, ge=0, description="of their negative log-likelihood in the loss"

@@ -21,11 +21,11 @@ from hwn2n.network.channels import ChannelGroup
 from hwn2n.network.layers import find_layers
 from hwn2n.network.operators import Shape, rule
 from hwn2n.network.planner import Planner
-from hwn2n.search.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.bounds.intervals import Sizes
 from hwn2n.search.bounds.presence import find_presence
 from hwn2n.search.bounds.shapes import Kernel, Variant, variants
 from hwn2n.search.bounds.widths import Range, width_ranges
+from hwn2n.search.choices.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.settings import Settings
 
 QUANTITIES = ("params", "flops", "buffer_bytes")

@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from hwn2n.errors import InputError
+from hwn2n.search.choices.steps import Steps
 from hwn2n.search.policies.choosing import check_allowed
-from hwn2n.search.steps import Steps
 
 MAX_HIDDEN = 4096
 MAX_LAYERS = 16

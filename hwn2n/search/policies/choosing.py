@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hwn2n.errors import InputError
-from hwn2n.search.steps import FREE, Steps
+from hwn2n.search.choices.steps import FREE, Steps
 
 
 def act(

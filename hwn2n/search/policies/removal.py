@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hwn2n.search.choices.steps import Steps
 from hwn2n.search.policies.base import MAX_HIDDEN, MAX_LAYERS, Policy, check_size
 from hwn2n.search.policies.choosing import act, pick
-from hwn2n.search.steps import Steps
 
 REMOVE = 0
 KEEP = 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hwn2n.search.choices.steps import Steps
 from hwn2n.search.policies.base import Policy
 from hwn2n.search.policies.choosing import act
-from hwn2n.search.steps import Steps
 
 
 class UniformPolicy(Policy):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hwn2n.search.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
+from hwn2n.search.choices.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
 from hwn2n.search.policies.removal import KEEP
 
 _CENTRE, _SPREAD = 0.7, 0.2

@@ -25,7 +25,7 @@ from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.layers import find_layers
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, State
-from hwn2n.search.actions import smaller_kernel
+from hwn2n.search.choices.actions import smaller_kernel
 from hwn2n.search.proposals import Place, Proposal
 from hwn2n.search.rounds import Rounds
 from hwn2n.search.seeds import derive_seed

@@ -16,9 +16,9 @@ from hwn2n.network.decision import Decision
 from hwn2n.network.layers import Granularity, Layer, find_layers
 from hwn2n.network.operators import rule
 from hwn2n.network.planner import Planner
-from hwn2n.search.features import FEATURES, FeatureSet, Variable
+from hwn2n.search.choices.features import FEATURES, FeatureSet, Variable
+from hwn2n.search.choices.steps import FREE, Steps
 from hwn2n.search.policies.removal import KEEP, REMOVE
-from hwn2n.search.steps import FREE, Steps
 from hwn2n.search.widths import Widths
 
 SHRINK_VALUES = tuple(round(0.1 * i, 1) for i in range(1, 11))

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from hwn2n.errors import Hwn2nError, InputError
-from hwn2n.search.learning import ReinforceSettings, UpdateReport
+from hwn2n.search.choices.steps import Steps
+from hwn2n.search.learners.reports import ReinforceSettings, UpdateReport
 from hwn2n.search.policies.base import Evaluation, Policy
-from hwn2n.search.steps import Steps
 
 _LEAST_SPREAD = 1e-3
 """Rewards closer together than this differ by noise, which must not be blown up."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from hwn2n.errors import InputError
-from hwn2n.search.learner import Learner
+from hwn2n.search.learners.base import Learner
 from hwn2n.search.policies.base import Evaluation
 
 

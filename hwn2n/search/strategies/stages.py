@@ -15,12 +15,13 @@ from hwn2n.budget.cost import cost_from_json
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import load_checkpoint, save_checkpoint
-from hwn2n.search.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
-from hwn2n.search.actor_critic import LEARNERS
-from hwn2n.search.imitation import best_actions
-from hwn2n.search.learner import Learner
-from hwn2n.search.learning import ReinforceSettings
-from hwn2n.search.masks import mask_for
+from hwn2n.search.choices.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
+from hwn2n.search.choices.masks import mask_for
+from hwn2n.search.choices.prior import removal_prior, shrinkage_prior
+from hwn2n.search.learners.actor_critic import LEARNERS
+from hwn2n.search.learners.base import Learner
+from hwn2n.search.learners.imitation import best_actions
+from hwn2n.search.learners.reports import ReinforceSettings
 from hwn2n.search.policies import (
     Policy,
     RemovalPolicy,
@@ -29,7 +30,6 @@ from hwn2n.search.policies import (
     load_policy,
     save_policy,
 )
-from hwn2n.search.prior import removal_prior, shrinkage_prior
 from hwn2n.search.proposals import Place, Proposal
 from hwn2n.search.reward import epsilon
 from hwn2n.search.rounds import ANCHOR, Rounds

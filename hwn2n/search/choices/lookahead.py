@@ -12,8 +12,8 @@ from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.counts import Counts, count
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
+from hwn2n.search.choices.steps import Mask, Steps
 from hwn2n.search.projection import as_cost
-from hwn2n.search.steps import Mask, Steps
 
 Actions = tuple[int, ...]
 _CACHED = 1 << 14

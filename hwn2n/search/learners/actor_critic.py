@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from hwn2n.search.learner import Learner, NoLearning
+from hwn2n.search.learners.base import Learner, NoLearning
+from hwn2n.search.learners.reinforce import Reinforce
 from hwn2n.search.policies.base import Evaluation
-from hwn2n.search.reinforce import Reinforce
 
 
 class ActorCritic(Learner):

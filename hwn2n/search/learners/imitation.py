@@ -1,4 +1,4 @@
-"""Which candidates an update imitates: the best of the stage so far (`learner.py` says how)."""
+"""Which candidates an update imitates: the best of the stage so far (`base.py` says how)."""
 
 from __future__ import annotations
 

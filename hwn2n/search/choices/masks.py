@@ -30,18 +30,18 @@ from hwn2n.budget.matrix import Constraints
 from hwn2n.network.architecture import IllegalArchitectureError, Operation
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
-from hwn2n.search.actions import (
+from hwn2n.search.choices.actions import (
     KEEP_ALL,
     SHRINK_VALUES,
     RemovalStage,
     ShrinkageStage,
     smaller_kernel,
 )
-from hwn2n.search.lookahead import Actions, Lookahead, Prices
+from hwn2n.search.choices.lookahead import Actions, Lookahead, Prices
+from hwn2n.search.choices.steps import FREE, Mask, Steps
 from hwn2n.search.policies.removal import KEEP, REMOVE
 from hwn2n.search.projection import upper_rows
 from hwn2n.search.settings import Settings
-from hwn2n.search.steps import FREE, Mask, Steps
 from hwn2n.search.widths import Widths
 
 

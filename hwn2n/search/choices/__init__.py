@@ -1,0 +1,1 @@
+"""What the policies choose among: steps, actions, and what is left out beforehand."""

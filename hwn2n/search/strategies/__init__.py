@@ -1,0 +1,1 @@
+"""How candidates are proposed: the paper's two stages, evolution, local search."""
