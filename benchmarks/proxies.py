@@ -127,6 +127,7 @@ def main() -> None:
     schools: dict[str, School] = {}
     known = {(r["candidate"], r["proxy"], r["seed"]) for r in rows}
     chosen = list(candidates(study.planner, options.sizes, options.each))
+    chosen.sort(key=lambda c: c[0] % options.each)  # all sizes, however early it is stopped
     for seed in options.seeds:
         for number, size, decision in chosen:
             for proxy in (FULL, *options.proxies):
