@@ -66,7 +66,7 @@ def test_the_whole_schema():
 apiVersion: hwn2n/v1
 name: everything
 description: each key once
-target: {device: cuda, batch: 8, precision: bf16}
+target: {device: cuda, batch: 8, precision: bf16, round_to: 8, min_width: 16}
 input: [8, 3, 32, 32]
 constraints:
   - {metric: params, max: 5M}
@@ -93,6 +93,8 @@ b: [1e6, -1]
         "power_mode": None,
         "power": {"source": "auto", "rail": None},
         "match": None,
+        "round_to": 8,
+        "min_width": 16,
     }
     assert budget.input == (8, 3, 32, 32)
     assert [row.id for row in budget.rows] == [

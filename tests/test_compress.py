@@ -193,3 +193,31 @@ def test_a_damaged_run_is_one_line(run: tuple[Path, Result, Spied], tmp_path: Pa
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="must be the folder of a run"):
         hwn2n.resume(tmp_path)
+
+
+def test_a_target_says_which_widths_it_likes(tmp_path: Path) -> None:
+    budget = small.budget_text("{metric: params, max: 60%}").replace(
+        "constraints:", "target: {device: cpu, round_to: 4, min_width: 4}\nconstraints:"
+    )
+    overrides = {**small.SHORT, "removal": {"updates": 0}, "shrinkage": {"updates": 0}}
+    teacher = small.small_teacher()
+
+    def widths(**more: Any) -> tuple[dict[str, Any], set[int]]:
+        out = tmp_path / f"run{len(more)}"
+        hwn2n.compress(
+            teacher,
+            data=small.small_data(),
+            budget=budget,
+            out=out,
+            overrides={**overrides, **more},
+        )
+        plan = Architecture.from_json(json.loads((out / "architecture.json").read_text()))
+        made = {op.config["out_channels"] for op in plan if op.kind == "conv2d"}
+        return json.loads((out / "config.json").read_text())["settings"], made
+
+    settings, made = widths()
+    assert (settings["round_to"], settings["min_width"]) == (4, 4)
+    assert all(width % 4 == 0 for width in made)
+    settings, made = widths(round_to=1)  # the search's own word counts more
+    assert (settings["round_to"], settings["min_width"]) == (1, 4)
+    assert any(width % 4 for width in made)

@@ -114,6 +114,19 @@ def budget(*rows):
     return {"apiVersion": "hwn2n/v1", "name": "b", "constraints": list(rows)}
 
 
+def test_the_widths_that_the_budgets_target_likes_are_the_smallest():
+    plain = package.inspect(
+        seeded(Plain), input_shape=SHAPE, budget=budget({"metric": "params", "max": "90%"})
+    )
+    likes = {
+        **budget({"metric": "params", "max": "90%"}),
+        "target": {"device": "cpu", "min_width": 4},
+    }
+    found = package.inspect(seeded(Plain), input_shape=SHAPE, budget=likes)
+    mine, theirs = (x.budget.smallest.cost["params"].value for x in (plain, found))
+    assert mine < theirs
+
+
 def test_a_budget_is_asked_whether_the_smallest_student_is_inside():
     limits = budget(
         {"metric": "params", "max": "50%"},

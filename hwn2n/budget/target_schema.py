@@ -10,6 +10,7 @@
     batch: 1
     power_mode: MAXN_SUPER
     power: {source: ina, rail: VDD_IN}
+    round_to: 8                        # widths that its kernels like
 
 A target stands in `profiles/`, or inline in a budget without `apiVersion`, `kind` and `name`.
 Unknown keys are refused.
@@ -81,6 +82,14 @@ class TargetModel(Strict):
     )
     match: MatchModel | None = Field(
         default=None, description="the machine that this target is; any if left out"
+    )
+    round_to: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None,
+        description="students for this target have widths that are multiples of this, unless the "
+        "search is told otherwise",
+    )
+    min_width: Annotated[int, Field(ge=1, le=65536)] | None = Field(
+        default=None, description="and none below this"
     )
 
 

@@ -71,7 +71,8 @@ def compress(
     `model`: a teacher file, or a module that maps images to logits. `budget`: a YAML file or its
     content; None searches without constraints. `data`: a name (see `load_data`) or a `Data`.
     `download`: fetch the data if it is missing. `out`: the run's folder, which must be new or
-    empty. `recipe` and `overrides`: see `search.settings`. `policies`: saved policies to start
+    empty. `recipe` and `overrides`: see `search.settings`; a target's `round_to` and `min_width`
+    count where they say nothing. `policies`: saved policies to start
     from. `validation` (a number of images or a share) and `split_seed` choose the validation
     images; they and `image_size` default to those that the teacher's file names. `target`: what
     measures, by default what the budget names, or the CPU.
@@ -81,10 +82,11 @@ def compress(
     for: `resume` goes on.
     """
     loaded_budget = UNCONSTRAINED if budget is None else load_budget(_as_source(budget))
-    settings = build_settings(recipe, overrides)
+    chosen = target_of(target, budget=loaded_budget)
+    preferences = chosen.preferences if isinstance(recipe, str) else {}
+    settings = build_settings(recipe, {**preferences, **(overrides or {})})
     check_device(settings.device)
     in_memory = isinstance(model, nn.Module | Teacher)
-    chosen = target_of(target, budget=loaded_budget)
     request = Request(
         teacher=IN_MEMORY if in_memory else os.fspath(model),  # type: ignore[arg-type]
         data=IN_MEMORY if isinstance(data, Data) else data,

@@ -17,7 +17,7 @@ from hwn2n.budget.matrix import Budget
 from hwn2n.commands.request import IN_MEMORY, check_same_teacher, read_request
 from hwn2n.commands.result import read_result
 from hwn2n.commands.run_or_model import run_of, subject_of
-from hwn2n.commands.subject import shape_of
+from hwn2n.commands.subject import shape_of, target_of
 from hwn2n.drawing import draw
 from hwn2n.errors import InputError, MeasurementError
 from hwn2n.hardware.counts import count as count_by_running
@@ -126,11 +126,13 @@ def inspect(
     Raises InputError for what cannot be used.
     """
     folder = run_of(model)
+    asked = None if budget is None else _loaded(budget)
     if folder is None:
         if teacher is not None:
             raise InputError("a teacher can be given with the folder of a run only")
         overrides = {} if granularity is None else {"granularity": granularity}
-        settings = build_settings(recipe or "fast", overrides)
+        preferences = {} if asked is None else target_of(None, budget=asked).preferences
+        settings = build_settings(recipe or "fast", {**preferences, **overrides})
         subject = subject_of(model, arch, input_shape, unsafe_pickle)
         decision = None
     else:
@@ -168,7 +170,7 @@ def inspect(
         rows=rows,
         reach=find_reach(planner, rows),
         smallest={name: find_smallest(planner, settings, name) for name in ("params", "flops")},
-        budget=None if budget is None else budget_reach(planner, settings, _loaded(budget)),
+        budget=None if asked is None else budget_reach(planner, settings, asked),
         decision=decision,
         architecture=captured.architecture,
         student=None if decision is None else planner.plan(decision),

@@ -39,6 +39,7 @@ _DTYPES: dict[str, torch.dtype] = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }
+_PREFERENCES = ("round_to", "min_width")
 _COUNTED = ("params", "flops", "weight_bytes")
 
 
@@ -63,6 +64,8 @@ class LocalTarget(Target):
         self._dtype = _DTYPES[self.precision]
         self.runtime = RUNTIMES[self.settings.runtime]
         self.batch = self.settings.batch or 1
+        wanted = {name: getattr(self.settings, name) for name in _PREFERENCES}
+        self.preferences = {name: value for name, value in wanted.items() if value is not None}
         self.durations = durations or DURATIONS
         self._name = name
         self._source: PowerSource | Missing | None = None
@@ -89,6 +92,7 @@ class LocalTarget(Target):
     def fingerprint(self) -> dict[str, Any]:
         """The machine's fingerprint and this target's own settings."""
         own = self.to_json() | {"name": self.name, "batch": self.batch}
+        own = {key: value for key, value in own.items() if key not in _PREFERENCES}
         speed = {"board": board_model(), "cudnn": None, "driver": None}
         if self._where().type == "cuda":
             speed["cudnn"] = torch.backends.cudnn.version()

@@ -7,7 +7,8 @@ on this machine, and `targets.build_target` finds one by its name.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -22,6 +23,10 @@ class Target(ABC):
 
     precision: Precision = "fp32"
     """Of the weights that it measures and of their bytes."""
+
+    preferences: Mapping[str, int] = MappingProxyType({})
+    """Settings that suit students for it (`round_to`, `min_width`), unless a search is told
+    otherwise; they do not change what is measured."""
 
     @property
     @abstractmethod
