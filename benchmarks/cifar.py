@@ -15,7 +15,16 @@ import sys
 from pathlib import Path
 
 import hwn2n
-from benchmarks.runs import RESULTS, STRATEGIES, Experiment, collect, publish, run_all, table
+from benchmarks.runs import (
+    RESULTS,
+    STRATEGIES,
+    USUAL,
+    Experiment,
+    collect,
+    publish,
+    run_all,
+    table,
+)
 from hwn2n.network.files import load_teacher
 from hwn2n.run.progress import PlainLines
 
@@ -33,7 +42,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES))
+    parser.add_argument("--strategies", nargs="*", default=list(USUAL))
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/cifar"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--teach-epochs", type=int, default=None)

@@ -17,7 +17,16 @@ from pathlib import Path
 import torch
 
 import hwn2n
-from benchmarks.runs import RESULTS, STRATEGIES, Experiment, collect, publish, run_all, table
+from benchmarks.runs import (
+    RESULTS,
+    STRATEGIES,
+    USUAL,
+    Experiment,
+    collect,
+    publish,
+    run_all,
+    table,
+)
 from hwn2n.network.files import load_teacher
 from hwn2n.run.progress import PlainLines
 
@@ -31,7 +40,7 @@ def main() -> None:
     parser.add_argument("--data-root", required=True, help="folder that has MNIST/raw")
     parser.add_argument("--arch", default="vgg13")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES))
+    parser.add_argument("--strategies", nargs="*", default=list(USUAL))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/mnist"))
     parser.add_argument("--publish-seeds", type=int, nargs="*", default=[0, 1, 2])

@@ -24,8 +24,23 @@ from hwn2n.run.stop import Stop
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
+PAPERS_POLICIES = {
+    **dict.fromkeys(["removal.prior", "shrinkage.prior", "near_miss"], 0.0),
+    **dict.fromkeys(["removal.entropy_weight", "shrinkage.entropy_weight"], 0.0),
+    **dict.fromkeys(["project", "anchor", "normalise"], False),
+    "advantage": "ema",
+    "features": "paper",
+    "removal.lr": 0.003,
+    "shrinkage.lr": 0.01,
+}
+"""What makes the policies of `recipe: fast` those of the paper; candidates are trained as there."""
+
 STRATEGIES: dict[str, dict[str, Any]] = {
     "policies": {"strategy": "policies"},
+    "policies, masks": {"mask": True},
+    "policies, imitation": {"imitate": 5, "imitate_weight": 0.3},
+    "policies of the paper": PAPERS_POLICIES,
+    "policies of the paper, masks": {**PAPERS_POLICIES, "mask": True},
     "random actions": {"strategy": "random"},
     "evolution": {"strategy": "evolution"},
     "local search": {"strategy": "local"},
@@ -38,6 +53,8 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 }
 """Overrides of a recipe for each way to search. `uniform width` evaluates one network only: the
 teacher shrunk by one factor to the budget, trained by the same final training."""
+
+USUAL = ("policies", "random actions", "evolution", "uniform width")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +133,10 @@ def _row(strategy: str, seed: int, path: Path) -> dict[str, Any]:
     candidates = ledger.candidates()
     ledger.close()
     best, curve = 0.0, []
+    clock, clocks = 0.0, []
     for candidate in candidates:
+        clock += sum(candidate.seconds.values())
+        clocks.append(round(clock, 2))
         known = candidate.state not in (State.STOPPED, State.ILLEGAL)
         if known and candidate.satisfied and candidate.accuracy is not None:
             best = max(best, candidate.accuracy)
@@ -142,6 +162,7 @@ def _row(strategy: str, seed: int, path: Path) -> dict[str, Any]:
         "widths": student["decision"]["widths"],
         "kernels": student["decision"]["kernels"],
         "best_search_accuracy_by_candidate": curve,
+        "seconds_by_candidate": clocks,
     }
 
 

@@ -4,22 +4,28 @@
 
 Each strategy is run with the same teacher, budget, evaluations, seeds, search training and final
 training; `uniform width` evaluates one network, and `uniform width, new weights` trains that one
-from fresh weights by the same distillation. Resumable: what is complete is not run again.
+from fresh weights by the same distillation. With `--rivals` those of benchmarks/rivals follow,
+under the same budget, final training and test. Resumable: what is complete is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
+from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.rivals.run import RIVALS, run_rivals
+from benchmarks.rivals.run import collect as collect_rivals
 from benchmarks.runs import RESULTS, STRATEGIES, Experiment, collect, publish, run_all, table
 from hwn2n.network.files import load_teacher
 from hwn2n.run.folder import write_json
+from hwn2n.run.progress import PlainLines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,9 @@ CASES: dict[str, Case] = {
 AT = (10, 20, 50, 100)
 """Evaluations at which the best search accuracy so far is shown."""
 
+SHARES = (0.25, 0.5, 1.0)
+"""Of the seconds that the quickest search takes for its candidates: the same for all."""
+
 
 def main() -> None:
     """Run what is not done yet, then print and write the tables."""
@@ -74,6 +83,7 @@ def main() -> None:
     parser.add_argument("--data-root")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES))
+    parser.add_argument("--rivals", nargs="*", default=[], choices=list(RIVALS))
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/strategies"))
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -96,7 +106,19 @@ def main() -> None:
     )
     if not options.only_publish:
         run_all(experiment, options.strategies, options.seeds, folder)
+        run_rivals(
+            teacher=options.teacher,
+            data=experiment.data,
+            data_root=experiment.data_root,
+            budget=Path(str(experiment.budget)),
+            rivals=options.rivals,
+            seeds=options.seeds,
+            runs=folder,
+            overrides={**experiment.overrides, "device": options.device},
+            reporter=PlainLines(sys.stderr, every=30),
+        )
     rows = collect(list(STRATEGIES), options.seeds, folder)
+    rivals = [row for row in collect_rivals(list(RIVALS), options.seeds, folder) if row["inside"]]
     if not rows:
         print("no run is complete yet")
         return
@@ -108,7 +130,8 @@ def main() -> None:
             **loaded.metadata,
         },
         "threads": options.threads,
-        "table": f"{table(rows)}\n\n{curves(rows)}",
+        "rivals": rivals,
+        "table": f"{table([*rows, *rivals])}\n\n{curves(rows)}",
     }
     command = f"python -m benchmarks.strategies --case {options.case} --teacher FILE"
     publish(experiment, rows, extra, options.results / f"{experiment.name}.json", command=command)
@@ -143,10 +166,18 @@ def _overrides(texts: list[str]) -> dict[str, Any]:
 
 
 def curves(rows: list[dict[str, Any]]) -> str:
-    """Markdown: the best search accuracy after N evaluations, mean over the seeds, in per cent."""
+    """Markdown: the best search accuracy so far, after N evaluations and after so many seconds.
+
+    In per cent of the validation images, the median over the seeds.
+    """
+    searches = [row for row in rows if len(row["seconds_by_candidate"]) > 1]
+    quickest = min((row["seconds_by_candidate"][-1] for row in searches), default=0.0)
+    seconds = [share * quickest for share in SHARES if quickest]
     lines = [
-        "| strategy | " + " | ".join(f"best of {n}" for n in AT) + " | inside the budget |",
-        "|---|" + "---|" * (len(AT) + 1),
+        "| strategy | "
+        + " | ".join([*(f"best of {n}" for n in AT), *(f"after {s:.0f} s" for s in seconds)])
+        + " | inside the budget |",
+        "|---|" + "---|" * (len(AT) + len(seconds) + 1),
     ]
     for strategy in dict.fromkeys(row["strategy"] for row in rows):
         mine = [row for row in rows if row["strategy"] == strategy]
@@ -154,10 +185,19 @@ def curves(rows: list[dict[str, Any]]) -> str:
         for n in AT:
             known = [row["best_search_accuracy_by_candidate"] for row in mine]
             reached = [curve[n - 1] for curve in known if len(curve) >= n]
-            best.append(f"{100 * statistics.mean(reached):.2f}" if reached else "")
+            best.append(f"{100 * statistics.median(reached):.2f}" if reached else "")
+        for limit in seconds:
+            reached = [_after(row, limit) for row in mine]
+            best.append(f"{100 * statistics.median(reached):.2f}")
         inside = statistics.mean(row["feasible_share"] for row in mine)
         lines.append(f"| {strategy} | {' | '.join(best)} | {inside:.0%} |")
     return "\n".join(lines)
+
+
+def _after(row: dict[str, Any], seconds: float) -> float:
+    """The best search accuracy of the candidates that were done by then; 0 before the first."""
+    done = bisect_right(row["seconds_by_candidate"], seconds)
+    return float(row["best_search_accuracy_by_candidate"][done - 1]) if done else 0.0
 
 
 if __name__ == "__main__":
