@@ -38,6 +38,7 @@ PAPERS_POLICIES = {
 STRATEGIES: dict[str, dict[str, Any]] = {
     "policies": {"strategy": "policies"},
     "policies, masks": {"mask": True},
+    "policies, masks for projection": {"mask": True, "project": False},
     "policies, imitation": {"imitate": 5, "imitate_weight": 0.3},
     "policies of the paper": PAPERS_POLICIES,
     "policies of the paper, masks": {**PAPERS_POLICIES, "mask": True},

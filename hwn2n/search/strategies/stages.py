@@ -17,7 +17,7 @@ from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import load_checkpoint, save_checkpoint
 from hwn2n.search.choices.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
 from hwn2n.search.choices.masks import mask_for
-from hwn2n.search.choices.prior import removal_prior, shrinkage_prior
+from hwn2n.search.choices.prior import removal_prior, share_at_budget, shrinkage_prior
 from hwn2n.search.learners.actor_critic import LEARNERS
 from hwn2n.search.learners.base import Learner
 from hwn2n.search.learners.imitation import best_actions
@@ -68,7 +68,7 @@ def _stage(
     settings, folder = rounds.settings, rounds.folder
     steps = stage.steps
     if how.prior and settings.strategy == "policies":
-        steps = replace(steps, prior=_prior(stage, how.prior))
+        steps = replace(steps, prior=_prior(rounds, stage, how.prior))
     if settings.mask:
         countable = rounds.evaluator.countable
         steps = replace(steps, mask=mask_for(stage, rounds.planner, settings, countable))
@@ -191,7 +191,12 @@ def _missed(rounds: Rounds, candidate: Candidate) -> float:
     return max([0.0, *(residual for residual in measured if residual is not None)])
 
 
-def _prior(stage: RemovalStage | ShrinkageStage, strength: float) -> torch.Tensor:
+def _prior(rounds: Rounds, stage: RemovalStage | ShrinkageStage, strength: float) -> torch.Tensor:
     if isinstance(stage, RemovalStage):
         return removal_prior(stage, strength)
-    return shrinkage_prior(stage, strength)
+    if rounds.settings.project:
+        return shrinkage_prior(stage, strength)
+    share = share_at_budget(
+        rounds.planner, stage.removed, rounds.evaluator.countable, rounds.settings.widths
+    )
+    return shrinkage_prior(stage, strength, share)
