@@ -1,0 +1,131 @@
+"""What does a candidate cost, by `recipe: fast` and by `recipe: paper`, and how much is overhead?
+
+    python -m benchmarks.seconds --teacher FILE --data NAME --budget FILE --name mnist-vgg13
+
+Both recipes search the same teacher on the same data under the same budget, one after the other in
+one process, for so few updates that even the paper's end in an hour. Of each search the ledger has the seconds
+of every candidate by phase, and the clock those of the whole: what is neither training nor
+measuring is overhead (fitting decisions to the budget, planning, building and inheriting weights,
+policies, checkpoints, the ledger itself). Candidates that cost no training (repeated ones, and
+those whose reward cannot use it) are counted apart: they are free in both recipes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import hwn2n
+from benchmarks.runs import RESULTS
+from hwn2n.errors import BudgetNotMetError
+from hwn2n.hardware.fingerprint import fingerprint
+from hwn2n.run.folder import RunFolder, write_json
+from hwn2n.run.ledger import Ledger
+from hwn2n.run.provenance import versions
+from hwn2n.search.loop import SEARCH
+
+LAST = {"final.epochs": 1, "final.max_images": 1000}
+"""The final training is not what is timed."""
+
+
+def search(options: argparse.Namespace, recipe: str, updates: int, rollouts: int) -> dict[str, Any]:
+    """One short search; its candidates' seconds by phase, and those of the whole."""
+    stages = {
+        f"{stage}.{key}": value
+        for stage in ("removal", "shrinkage")
+        for key, value in (("updates", updates), ("rollouts", rollouts))
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        with suppress(BudgetNotMetError):  # what the candidates cost is known all the same
+            hwn2n.compress(
+                options.teacher,
+                budget=options.budget,
+                data=options.data,
+                data_root=options.data_root,
+                out=path,
+                recipe=recipe,
+                overrides={**stages, **LAST, "device": options.device, "seed": options.seed},
+            )
+        with closing(Ledger(RunFolder(path).ledger)) as ledger:
+            rows, booked = ledger.candidates(), ledger.seconds()
+    trained = [row for row in rows if "train" in row.seconds]
+    work = sum(row.seconds.get(name, 0.0) for row in rows for name in ("train", "measure"))
+    return {
+        "recipe": recipe,
+        "candidates": len(rows),
+        "trained": len(trained),
+        "seconds": {
+            name: round(statistics.median(row.seconds.get(name, 0.0) for row in trained), 4)
+            for name in trained[0].seconds
+        },
+        "each": [round(sum(row.seconds.values()), 3) for row in trained],
+        "search": round(booked[SEARCH], 2),
+        "overhead": round(1 - work / booked[SEARCH], 4),
+    }
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Markdown: one line for each recipe, and how many times cheaper the second is."""
+    lines = [
+        "| recipe | candidates trained | s / candidate (median, min to max) | of it training "
+        "| overhead of the search |",
+        "|---|---|---|---|---|",
+    ]
+    for row in found:
+        each = row["each"]
+        lines.append(
+            f"| {row['recipe']} | {row['trained']} of {row['candidates']} "
+            f"| {statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f}) "
+            f"| {row['seconds']['train']:.2f} | {row['overhead']:.1%} |"
+        )
+    by = {row["recipe"]: statistics.median(row["each"]) for row in found}
+    lines.append(f"\nA candidate of `fast` is {by['paper'] / by['fast']:.0f} times cheaper.")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--data-root")
+    parser.add_argument("--budget", type=Path, required=True)
+    parser.add_argument("--name", required=True, help="of the results' file")
+    parser.add_argument("--updates", type=int, default=3, help="of each stage, recipe fast")
+    parser.add_argument("--paper-rollouts", type=int, default=2, help="one update, each stage")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found = [
+        search(options, "fast", options.updates, 5),
+        search(options, "paper", 1, options.paper_rollouts),
+    ]
+    data, _, where = str(options.data).partition(":")
+    content = {
+        "command": f"python -m benchmarks.seconds --teacher FILE --data {data} --budget "
+        f"{options.budget.name} --name {options.name}",
+        "data": f"{data}:{Path(where).name}" if where else data,
+        "machine": fingerprint(),
+        "versions": versions(),
+        "date": time.strftime("%Y-%m-%d"),
+        "seed": options.seed,
+        "threads": options.threads,
+        "recipes": found,
+        "table": table(found),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    write_json(RESULTS / f"seconds-{options.name}.json", content)
+    print(content["table"])
+
+
+if __name__ == "__main__":
+    main()
