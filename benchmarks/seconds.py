@@ -3,11 +3,11 @@
     python -m benchmarks.seconds --teacher FILE --data NAME --budget FILE --name mnist-vgg13
 
 Both recipes search the same teacher on the same data under the same budget, one after the other in
-one process, for so few updates that even the paper's end in an hour. Of each search the ledger has the seconds
-of every candidate by phase, and the clock those of the whole: what is neither training nor
-measuring is overhead (fitting decisions to the budget, planning, building and inheriting weights,
-policies, checkpoints, the ledger itself). Candidates that cost no training (repeated ones, and
-those whose reward cannot use it) are counted apart: they are free in both recipes.
+one process, for so few updates that even the paper's end in an hour. Of each search the ledger has
+the seconds of every candidate by phase, and the clock those of the whole: what is neither training
+nor measuring is overhead (fitting decisions to the budget, planning, building and inheriting
+weights, policies, checkpoints, the ledger itself). Candidates that cost no training (repeated ones,
+and those whose reward cannot use it) are counted apart: they are free in both recipes.
 """
 
 from __future__ import annotations
