@@ -5,21 +5,16 @@ python -m benchmarks.coverage_check --source torchvision --model resnet18 --out 
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import resource
-import sys
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.coverage_zoo import build, exports, image_shape
+from benchmarks.coverage_zoo import build, check_one, exports, image_shape
 from hwn2n.errors import Hwn2nError, one_line
 from hwn2n.hardware.counts import count as fvcore_count
 from hwn2n.network.architecture import IllegalArchitectureError, owner
@@ -223,21 +218,5 @@ def check(source: str, name: str, *, with_export: bool) -> dict[str, Any]:
     return row
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--source", choices=["torchvision", "timm"], default="torchvision")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--no-export", action="store_true")
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    row = check(options.source, options.model, with_export=not options.no_export)
-    text = json.dumps(row, indent=2)
-    if options.out:
-        options.out.write_text(text + "\n")
-    else:
-        sys.stdout.write(text + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    check_one(check, __doc__)

@@ -9,19 +9,14 @@ logits, and is exported to ONNX with the same logits.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
-import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch_pruning
 from torch import nn
 
-from benchmarks.coverage_zoo import build, exports, image_shape
+from benchmarks.coverage_zoo import build, check_one, exports, image_shape
 from hwn2n.errors import one_line
 from hwn2n.hardware.counts import count
 
@@ -82,21 +77,5 @@ def _pruned(model: nn.Module, x: torch.Tensor, classes: int) -> nn.Module:
     return model
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--source", choices=["torchvision", "timm"], default="torchvision")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--no-export", action="store_true")
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    row = check(options.source, options.model, with_export=not options.no_export)
-    text = json.dumps(row, indent=2)
-    if options.out:
-        options.out.write_text(text + "\n")
-    else:
-        sys.stdout.write(text + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    check_one(check, __doc__)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 import tempfile
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -64,3 +70,20 @@ def exports(student: nn.Module, shape: tuple[int, int, int]) -> str | None:
     difference = (wanted - torch.from_numpy(found)).abs().max().item()
     scale = max(1.0, wanted.abs().max().item())
     return None if difference <= 1e-4 * scale else f"differs by {difference:.3g}"
+
+
+def check_one(check: Callable[..., dict[str, Any]], description: str | None) -> None:
+    """The command line of a check: one network, one row of JSON."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
+    parser.add_argument("--source", choices=["torchvision", "timm"], default="torchvision")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--no-export", action="store_true")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    row = check(options.source, options.model, with_export=not options.no_export)
+    text = json.dumps(row, indent=2)
+    if options.out:
+        options.out.write_text(text + "\n")
+    else:
+        sys.stdout.write(text + "\n")
