@@ -58,8 +58,11 @@ def removal_decision(
     """Some layers, or some residual branches, at full width.
 
     What cannot be built is illegal to the search too, and drawn again, with fewer removals; that
-    no single layer that is offered is illegal was found out before.
+    no single layer that is offered is illegal was found out before. So is what has more parameters
+    than the teacher (of a densely connected network without its bottlenecks, several times as
+    many): the search never builds that.
     """
+    whole = count(planner.teacher).params
     kinds = [kind for kind, found in layers.items() if found]
     chosen = layers[rng.choice(kinds)] if kinds else []
     share = rng.uniform(0.05, 0.5)
@@ -67,12 +70,13 @@ def removal_decision(
         removed = {name for operations in chosen if rng.random() < share for name in operations}
         decision = Decision(removed=frozenset(removed))
         try:
-            planner.plan(decision)
+            params = count(planner.plan(decision)).params
         except IllegalArchitectureError:
-            share *= 0.9
-            continue
-        return decision
-    return decision
+            params = whole + 1
+        if params <= whole:
+            return decision
+        share *= 0.9
+    return NOTHING
 
 
 def try_student(
