@@ -94,6 +94,7 @@ def try_student(
         logits.square().mean().backward()
         if any(p.grad is None for p in student.parameters() if p.requires_grad):
             return "a parameter got no gradient"
+        student.zero_grad()
         student.eval()
         planned, found = count(plan), fvcore_count(student, torch.randn((1, *plan.input_shape)))
         if (planned.params, planned.flops) != (found.params, found.flops):
@@ -186,6 +187,7 @@ def check(source: str, name: str, *, with_export: bool) -> dict[str, Any]:
         x = torch.randn((2, *shape), generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
             row["difference"] = (whole(x) - model(x)).abs().max().item()
+        del whole, model  # the largest have gigabytes of weights
     except (Hwn2nError, ValueError) as error:
         return row | {"error": one_line(error), "seconds": seconds}
     row |= {"captured": True, "operations": len(captured.architecture)}
