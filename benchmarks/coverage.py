@@ -6,11 +6,11 @@
 For each, with random weights and the smallest image that it accepts (`coverage_check`): it is
 captured, and no decision gives the teacher's logits; 20 random width decisions and 20 random
 removals (of students no larger than the teacher) are built, run forward and backward, and count
-what fvcore counts; one student is exported to ONNX and gives the same logits in ONNX Runtime. With `--rival` Torch-Pruning prunes the same
-networks by half under the same check. One process for each network, with limits of time and
-memory; one JSON file each, so that it goes on where it stopped; it begins with the rows that are
-published already, unless `--anew` is given. Published are the rows, a table of
-them as markdown, and a summary; of a walk that was stopped, those that it came to.
+what fvcore counts; one student is exported to ONNX and gives the same logits in ONNX Runtime. With
+`--rival` Torch-Pruning prunes the same networks by half under the same check. One process for each
+network, with limits of time and memory; one JSON file each, so that it goes on where it stopped; it
+begins with the rows that are published already, unless `--anew` is given. Published are the rows, a
+table of them as markdown, and a summary; of a walk that was stopped, those that it came to.
 """
 
 from __future__ import annotations

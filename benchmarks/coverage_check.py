@@ -5,11 +5,13 @@ python -m benchmarks.coverage_check --source torchvision --model resnet18 --out 
 
 from __future__ import annotations
 
+import gc
 import random
 import resource
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -104,6 +106,9 @@ def try_student(
             )
     except Exception as error:
         return f"{type(error).__name__}: {one_line(error)}"
+    finally:
+        student = logits = None
+        gc.collect()  # a graph's nodes hold each other, and with them gigabytes of weights
     return None
 
 
@@ -179,7 +184,7 @@ def check(source: str, name: str, *, with_export: bool) -> dict[str, Any]:
         model = build(source, name)
         shape = image_shape(model)
         row |= {"image": shape[1], "params": sum(p.numel() for p in model.parameters())}
-        captured: Captured = timed("capture", lambda: capture(model, shape))
+        captured: Captured = timed("capture", partial(capture, model, shape))
         planner = timed("relate", lambda: Planner(captured.architecture))
         inheritance = Inheritance(captured, planner)
         plan = planner.plan(NOTHING)
