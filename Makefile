@@ -15,7 +15,7 @@ STAMP := $(VENV)/.hwn2n-installed
 DEMO  := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-report lint format bench-mnist clean
+.PHONY: help install demo test test-slow test-ray test-report lint format bench-mnist clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' \
@@ -43,6 +43,9 @@ test: $(STAMP) ## Run the tests, all but the slow ones
 
 test-slow: $(STAMP) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-ray: $(STAMP) ## Run the tests on clusters of several Ray nodes, some of which are killed
+	$(BIN)/python -m pytest -m ray
 
 # SHOTS=FOLDER keeps the pictures that it takes. CHROMIUM=PATH is a browser that is not on the path.
 test-report: $(STAMP) ## Open reports in headless Chromium (which must be installed) and look

@@ -10,6 +10,7 @@ All tests but those that ask for `unhurried` measure for tenths of a second (see
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -18,6 +19,9 @@ from cli_tools import BUDGET, SHORT, Outcome, hwn2n, taught
 
 from hwn2n.hardware import local_target
 from hwn2n.hardware.power import Missing
+
+if TYPE_CHECKING:
+    from ray_nodes import Nodes
 
 
 def pytest_configure() -> None:
@@ -52,6 +56,23 @@ def short_clocks() -> Iterator[None]:
     set_clocks(BRIEF, LONGEST_WARMUP_S)
     yield
     set_clocks(*SHIPPED)
+
+
+@pytest.fixture(scope="module")
+def ray_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Nodes"]:
+    """A cluster of four nodes (see ray_nodes.py)."""
+    from ray_nodes import running
+
+    yield from running(tmp_path_factory.mktemp("watched"))
+
+
+@pytest.fixture
+def nodes(ray_nodes: "Nodes") -> "Nodes":
+    """The same, and no traces."""
+    import watched
+
+    watched.forget()
+    return ray_nodes
 
 
 @pytest.fixture

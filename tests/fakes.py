@@ -53,6 +53,9 @@ class FakeEvaluator:
         self.limits = Limits(small.budget(), {})
         self.epsilons: list[float] = []
 
+    def next_is_done(self) -> bool:
+        return False
+
     def evaluate(self, proposals: Sequence[Proposal], *, epsilon: float) -> Iterator[Candidate]:
         for proposal in proposals:
             self.epsilons.append(epsilon)

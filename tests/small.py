@@ -24,6 +24,12 @@ from hwn2n.hardware.counts import count
 from hwn2n.hardware.measurement import FULL, MeasurementProtocol
 from hwn2n.hardware.target import Target
 from hwn2n.network.files import Teacher
+from hwn2n.run.clock import Clock
+from hwn2n.run.folder import RunFolder
+from hwn2n.run.progress import Silent
+from hwn2n.run.stop import Stop
+from hwn2n.search.assemble import Workbench
+from hwn2n.search.loop import Rounds, run_search
 from hwn2n.search.settings import Settings, build_settings
 
 SHAPE = (1, 8, 8)
@@ -176,6 +182,22 @@ def compress(out: Path, **changes: Any) -> Result:
     }
     values |= changes
     return hwn2n.compress(values.pop("model"), **values)
+
+
+def search(bench: Workbench, folder: Path, stop: Stop | None = None) -> None:
+    """The search of a workbench, and no more of its run."""
+    run_search(
+        Rounds(
+            planner=bench.planner,
+            evaluator=bench.evaluator,
+            ledger=bench.ledger,
+            folder=RunFolder(folder),
+            settings=bench.settings,
+            reporter=Silent(),
+            stop=stop or Stop(),
+            clock=Clock(bench.ledger),
+        )
+    )
 
 
 def files(folder: Path) -> set[str]:

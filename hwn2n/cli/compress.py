@@ -14,7 +14,8 @@ from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError
 if TYPE_CHECKING:
     from hwn2n.commands.compress import Result
 
-WITH_RESUME = frozenset({"context", "resume", "threads", "json", "quiet"})
+_RAY = ("ray", "ray_cpus", "ray_gpus", "ray_measure_resource")
+WITH_RESUME = frozenset({"context", "resume", "threads", "json", "quiet", *_RAY})
 """Parameters that may stand beside --resume: all others are those of the run, which stay."""
 
 
@@ -92,18 +93,24 @@ def compress(
     validation: options.Validation = None,
     split_seed: options.SplitSeed = None,
     threads: options.Threads = None,
+    ray: options.RayAddress = None,
+    ray_cpus: options.RayCpus = None,
+    ray_gpus: options.RayGpus = None,
+    ray_measure_resource: options.RayMeasureResource = None,
     json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> int:
     """Find the most accurate student of a teacher inside a budget.
 
     Validation size, split seed and image size default to those that the teacher was taught with.
-    Ctrl-C finishes the candidate in hand and exits with 130 and the line to go on with.
+    Ctrl-C finishes the candidate in hand and exits with 130 and the line to go on with. With --ray
+    candidates train side by side, and the same seeds give the same candidates.
 
     \b
     Example:
       hwn2n compress teacher.pt --budget budgets/demo.yaml --data digits --out runs/first
       hwn2n compress teacher.pt --budget budgets/demo.yaml --data digits --set final.epochs=10
+      hwn2n compress teacher.pt --budget budgets/demo.yaml --data digits --ray local --threads 1
       hwn2n compress --resume runs/first
     """
     context.obj.json = json
@@ -115,6 +122,9 @@ def compress(
         )
     overrides = options.assignments(set_ or ())
     flags = {"seed": seed, "device": device, "strategy": strategy}
+    workers = options.ray_options(
+        ray, cpus=ray_cpus, gpus=ray_gpus, measure_resource=ray_measure_resource
+    )
     shape, size = options.image_shape(input_shape), options.validation_size(validation)
 
     from hwn2n.commands import compress as commands
@@ -128,7 +138,7 @@ def compress(
     try:
         with stop.on_ctrl_c():
             if resume is not None:
-                result = commands.resume(resume, reporter=reporter, stop=stop)
+                result = commands.resume(resume, ray=workers, reporter=reporter, stop=stop)
             else:
                 result = commands.compress(
                     teacher or "",
@@ -147,6 +157,7 @@ def compress(
                     validation=size,
                     split_seed=split_seed,
                     target=target,
+                    ray=workers,
                     reporter=reporter,
                     stop=stop,
                 )
@@ -170,7 +181,7 @@ def _check_alone(context: typer.Context) -> None:
             shown = "TEACHER" if name == "teacher" else parameter.opts[0]
             raise InputError(
                 f"--resume must stand without {shown}: a run goes on as it was begun; only "
-                "--threads, --json and --quiet may be given again"
+                "--threads, --ray and its options, --json and --quiet may be given again"
             )
 
 

@@ -85,6 +85,55 @@ TargetName = Annotated[
         "names, or cpu]",
     ),
 ]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="local|ADDRESS",
+        help="Train candidates side by side with Ray (pip install 'hwn2n[ray]'): on this machine, "
+        "or on the cluster at HOST:PORT.",
+    ),
+]
+RayCpus = Annotated[
+    float | None,
+    typer.Option(
+        "--ray-cpus", metavar="N", help="CPUs of one training.  [default: its --threads; 1 on cuda]"
+    ),
+]
+RayGpus = Annotated[
+    float | None,
+    typer.Option(
+        "--ray-gpus", metavar="N", help="GPUs of one training, such as 0.25.  [default: 1 on cuda]"
+    ),
+]
+RayMeasureResource = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-measure-resource",
+        metavar="NAME",
+        help="Custom resource of the nodes that measure, one at a time.  [default: the target's "
+        "name, if a node has it; else this process measures]",
+    ),
+]
+
+
+def ray_options(
+    address: str | None,
+    *,
+    cpus: float | None,
+    gpus: float | None,
+    measure_resource: str | None,
+) -> Any:
+    """The `RayOptions` of a command line, None without --ray; InputError for what does not fit."""
+    given = {"cpus": cpus, "gpus": gpus, "measure-resource": measure_resource}
+    if address is None:
+        for name, value in given.items():
+            if value is not None:
+                raise InputError(f"--ray-{name} must come with --ray local or --ray HOST:PORT")
+        return None
+    from hwn2n.search.executors import RayOptions
+
+    return RayOptions(address=address, cpus=cpus, gpus=gpus, measure_resource=measure_resource)
 
 
 def image_shape(text: str | None) -> tuple[int, int, int] | None:

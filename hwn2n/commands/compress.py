@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ from hwn2n.run.progress import Reporter, Silent
 from hwn2n.run.scalars import with_scalars
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench, assemble
+from hwn2n.search.executors import Here, RayOptions, Site, ray_options
+from hwn2n.search.executors.ray_cluster import RayCluster
+from hwn2n.search.executors.ray_start import import_ray
 from hwn2n.search.finish import choose, train_student
 from hwn2n.search.loop import Rounds, run_search
 from hwn2n.search.settings import Settings, build_settings, suited_to
@@ -63,6 +67,7 @@ def compress(
     validation: int | float | None = None,
     split_seed: int | None = None,
     target: Target | str | None = None,
+    ray: str | RayOptions | None = None,
     reporter: Reporter | None = None,
     stop: Stop | None = None,
 ) -> Result:
@@ -75,12 +80,14 @@ def compress(
     count where they say nothing. `policies`: saved policies to start
     from. `validation` (a number of images or a share) and `split_seed` choose the validation
     images; they and `image_size` default to those that the teacher's file names. `target`: what
-    measures, by default what the budget names, or the CPU.
+    measures, by default what the budget names, or the CPU. `ray`: train candidates side by side on
+    a Ray cluster, "local" or its address (`search.executors.options`); that changes no candidate.
 
     Raises `InputError` (exit code 2), `MeasurementError` (3), `BudgetNotMetError` (1), all before
     any training where that can be known, and `InterruptedRunError` (130) when `stop` was asked
     for: `resume` goes on.
     """
+    workers = _workers(ray)
     loaded_budget = UNCONSTRAINED if budget is None else load_budget(_as_source(budget))
     chosen = target_of(target, budget=loaded_budget)
     preferences = chosen.preferences if isinstance(recipe, str) else {}
@@ -108,10 +115,12 @@ def compress(
     name = Path(request.teacher).stem if not in_memory else type(teacher.model).__name__
     path = Path(out) if out is not None else default_folder(name, loaded_budget.name)
     folder = RunFolder.create(path)
-    with working_on(folder):
+    reporter = reporter or Silent()
+    with working_on(folder), ExitStack() as stack:
         try:
             source = None if budget is None else _as_source(budget)
             write_request(folder, request, teacher, source, policies)
+            site = stack.enter_context(_site(workers, reporter))
             bench = assemble(
                 teacher=teacher,
                 data=loaded_data,
@@ -119,11 +128,12 @@ def compress(
                 target=chosen,
                 settings=request.settings,
                 folder=folder,
+                site=site,
             )
         except BaseException:
             folder.discard()  # refused before any training: the same --out can be used again
             raise
-        return _run(bench, folder, reporter or Silent(), stop or Stop())
+        return _run(bench, folder, reporter, stop or Stop())
 
 
 def resume(
@@ -132,13 +142,16 @@ def resume(
     model: nn.Module | Teacher | None = None,
     data: Data | None = None,
     target: Target | None = None,
+    ray: str | RayOptions | None = None,
     reporter: Reporter | None = None,
     stop: Stop | None = None,
 ) -> Result:
     """Go on with a run that was interrupted, however it was; a complete one gives its result.
 
-    `model`, `data` and `target` are needed only where the run was given objects.
+    `model`, `data` and `target` are needed only where the run was given objects. `ray` is as for
+    `compress`, and need not be what the run was begun with.
     """
+    workers = _workers(ray)
     opened = RunFolder.open(Path(folder))
     request, budget, weights = read_request(opened)
     if opened.result.exists():
@@ -148,7 +161,8 @@ def resume(
     teacher = request.load_teacher(model)
     check_same_teacher(teacher, weights, opened)
     loaded_data = request.load_data(data)
-    with working_on(opened):
+    reporter = reporter or Silent()
+    with working_on(opened), _site(workers, reporter) as site:
         bench = assemble(
             teacher=teacher,
             data=loaded_data,
@@ -156,8 +170,9 @@ def resume(
             target=chosen,
             settings=request.settings,
             folder=opened,
+            site=site,
         )
-        return _run(bench, opened, reporter or Silent(), stop or Stop())
+        return _run(bench, opened, reporter, stop or Stop())
 
 
 def _run(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -> Result:
@@ -169,6 +184,7 @@ def _run(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) ->
         ):
             return _work(bench, folder, watched, stop)
     finally:
+        bench.evaluator.executor.close()
         bench.ledger.close()
 
 
@@ -202,6 +218,27 @@ def _work(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -
         raise InterruptedRunError(
             f"interrupted; go on with: hwn2n compress --resume {shlex.quote(str(folder.path))}"
         ) from error
+
+
+def _workers(ray: str | RayOptions | None) -> RayOptions | None:
+    """What was said about Ray; `InputError` now, before all work, where it is not installed."""
+    options = ray_options(ray)
+    if options is not None:
+        import_ray()
+    return options
+
+
+@contextmanager
+def _site(workers: RayOptions | None, reporter: Reporter) -> Iterator[Site]:
+    """Where candidates are measured and trained."""
+    if workers is None:
+        yield Here()
+        return
+    cluster = RayCluster(workers, reporter.message)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
 
 
 def _as_source(budget: str | os.PathLike[str] | Mapping[str, Any]) -> Any:

@@ -10,11 +10,13 @@ from hwn2n.reporting import looks
 from hwn2n.reporting.facts import RunFacts
 from hwn2n.search.finish import FINAL_TRAINING
 from hwn2n.search.loop import SEARCH
+from hwn2n.search.workshop import SET_UP
 
 _PARTS = {
     "project": "fitting decisions to the budget",
     "plan": "planning students",
     "count": "counting, and knowing them again",
+    SET_UP: "setting up workers",
     "measure": "measuring candidates",
     "build": "building and inheriting weights",
     "train": "training candidates",
@@ -33,7 +35,8 @@ class Spent:
 def time_spent(facts: RunFacts) -> list[Spent]:
     """Seconds by phase, over all processes that worked on the run; empty where nothing is booked.
 
-    What the search took beyond its candidates is policies, checkpoints and the ledger.
+    Those of workers that train side by side are added up, and may be more than have passed. What
+    the search took beyond its candidates is policies, checkpoints and the ledger.
     """
     search = facts.seconds.get(SEARCH, 0.0)
     parts = {

@@ -21,6 +21,7 @@ from hwn2n.network.planner import Planner
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.evaluate import Evaluator, countable_columns
+from hwn2n.search.executors import Here, Site
 from hwn2n.search.finish import full_cost
 from hwn2n.search.limits import Limits
 from hwn2n.search.projection import counted_cost
@@ -59,14 +60,18 @@ def assemble(
     target: Target,
     settings: Settings,
     folder: RunFolder,
+    site: Site | None = None,
 ) -> Workbench:
     """Check that teacher, data, budget and target go together, and build what the search needs.
 
     Raises `InputError` for what does not fit, `MeasurementError` for a column that the budget
     needs and the target cannot measure, `BudgetNotMetError` for a budget that no student meets.
     Costs of the teacher are measured and kept in the folder, so that what is counted stays what
-    it was when the run is resumed.
+    it was when the run is resumed. `site` is where candidates are measured and trained, by default
+    this process.
     """
+    site = site or Here()
+    target = site.target(target, budget.columns)
     data = _in_the_teachers_units(teacher, data)
     _check_shape(teacher, budget, data)
     if missing := target.unavailable(budget.columns):
@@ -92,16 +97,21 @@ def assemble(
         raise BudgetNotMetError(str(contradiction_error(rows)))
     warning = check_reachable(planner, settings, constraints.only(countable_columns(target)))
     ledger = Ledger(folder.ledger)
-    evaluator = Evaluator(
-        planner=planner,
-        school=school,
-        target=target,
-        limits=limits,
-        teacher_accuracy=teacher_cost["accuracy"].value,
-        teacher_params=count(captured.architecture).params,
-        settings=settings,
-        ledger=ledger,
-    )
+    try:
+        evaluator = Evaluator(
+            planner=planner,
+            school=school,
+            target=target,
+            limits=limits,
+            teacher_accuracy=teacher_cost["accuracy"].value,
+            teacher_params=count(captured.architecture).params,
+            settings=settings,
+            ledger=ledger,
+            executor=site.executor,
+        )
+    except BaseException:
+        ledger.close()
+        raise
     return Workbench(
         teacher=teacher,
         captured=captured,

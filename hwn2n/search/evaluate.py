@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -55,7 +55,7 @@ class Evaluator:
         teacher_params: int,
         settings: Settings,
         ledger: Ledger,
-        executor: Executor | None = None,
+        executor: Callable[[Workshop], Executor] = InProcess,
     ) -> None:
         self.planner = planner
         self.settings = settings
@@ -68,7 +68,8 @@ class Evaluator:
         self.workshop = Workshop(
             school=school, target=target, limits=self.limits, measured=measured
         )
-        self.executor = executor or InProcess(self.workshop)
+        self.executor = executor(self.workshop)
+        self._waiting: Callable[[], bool] = self.executor.ready
         self.rows = RowWriter(
             ledger=ledger,
             limits=self.limits,
@@ -89,8 +90,10 @@ class Evaluator:
         tasks = self._tasks(works)
         if self.settings.halving_epochs and len(tasks) > 1:
             outcomes = iter(self._halved(tasks))
+            self._waiting = _always
         else:
             outcomes = self.executor.run(tasks)
+            self._waiting = self.executor.ready
         for work in works:
             if work.done is not None:
                 yield work.done
@@ -98,6 +101,13 @@ class Evaluator:
             if work.task is not None:
                 work.outcome = next(outcomes)
             yield self.ledger.add(self.rows.row(work))
+
+    def next_is_done(self) -> bool:
+        """Whether the work of the next candidate of `evaluate` is done, and only its row missing.
+
+        It may be true beyond the last one.
+        """
+        return self._waiting()
 
     def plan(self, decision: Decision) -> tuple[Decision, Architecture, str]:
         """The decision as it would be evaluated, its architecture and its key.
@@ -197,6 +207,10 @@ class Evaluator:
             elif i in guessed:
                 outcomes[i] = replace(outcome, accuracy=guessed[i], stopped=True)
         return [replace(outcome, state=None) for outcome in outcomes]
+
+
+def _always() -> bool:
+    return True
 
 
 def _sum(*parts: dict[str, float]) -> dict[str, float]:

@@ -39,13 +39,16 @@ class Rounds:
     ) -> list[Candidate]:
         """The candidates of one iteration of `iterations`, in order.
 
-        Raises `InterruptedRunError` between two of them where it was asked to stop.
+        Raises `InterruptedRunError` where it was asked to stop, once those whose work is done are
+        in the ledger.
         """
         found = []
         for candidate in self.evaluator.evaluate(proposals, epsilon=epsilon):
             found.append(candidate)
             self._report(candidate, len(proposals), iterations)
-            self.stop.check()
+            if not self.evaluator.next_is_done():
+                self.stop.check()
+        self.stop.check()
         return found
 
     def _report(self, candidate: Candidate, rollouts: int, iterations: int) -> None:

@@ -35,11 +35,17 @@ class School:
     """Builds students and trains them, briefly or in full, always by the original teacher.
 
     The images that search training uses are chosen once, and the teacher's logits for them are
-    computed once where training does not augment.
+    computed once where training does not augment, or given as `search_logits`.
     """
 
     def __init__(
-        self, *, teacher: nn.Module, inheritance: Inheritance, data: Data, settings: Settings
+        self,
+        *,
+        teacher: nn.Module,
+        inheritance: Inheritance,
+        data: Data,
+        settings: Settings,
+        search_logits: Tensor | None = None,
     ) -> None:
         self.teacher = teacher
         self.inheritance = inheritance
@@ -48,11 +54,19 @@ class School:
         self.device = torch.device(settings.device)
         self.train_images = data.train.to(self.device)
         self.validation = data.validation.to(self.device)
-        self._search_images = _choose(
+        self.search_images = _choose(
             self.train_images, None if settings.train.fresh else settings.train.max_images
         )
-        self._search_validation = _choose(self.validation, settings.validation_images)
+        self.search_validation = _choose(self.validation, settings.validation_images)
         self._logits: dict[bool, Tensor] = {}
+        if search_logits is not None:
+            self._logits[False] = search_logits.to(self.device)
+
+    def search_logits(self) -> Tensor | None:
+        """The teacher's logits for `search_images` (n, classes); None where training augments."""
+        return self._teacher_for(self.settings.train, self.search_images, final=False).get(
+            "teacher_logits"
+        )
 
     def student(
         self, architecture: Architecture, decision: Decision, *, seed: int
@@ -89,13 +103,13 @@ class School:
     def _scored(self, student: nn.Module) -> Accuracy:
         # After so few steps the running statistics still lag far behind the weights.
         self._recalibrate(student)
-        return self.score(student, self._search_validation)
+        return self.score(student, self.search_validation)
 
     def _train_briefly(self, student: nn.Module, *, seed: int, **how: Any) -> None:
         settings = self.settings
         train(
             student,
-            self._search_images,
+            self.search_images,
             LogitL2(),
             replace(
                 settings.train,
@@ -108,7 +122,7 @@ class School:
             device=self.device,
             seed=seed,
             **how,
-            **self._teacher_for(settings.train, self._search_images, final=False),
+            **self._teacher_for(settings.train, self.search_images, final=False),
         )
 
     def train_fully(
@@ -143,7 +157,7 @@ class School:
         if self.settings.recalibrate_images:
             recalibrate_batch_norm(
                 student,
-                self._search_images,
+                self.search_images,
                 mean=self.data.mean,
                 std=self.data.std,
                 n_images=self.settings.recalibrate_images,

@@ -23,7 +23,9 @@ from hwn2n.search.limits import Limits
 from hwn2n.search.reward import accuracy_matters
 from hwn2n.search.school import School
 
-PHASES = ("project", "plan", "count", "measure", "build", "train")
+SET_UP = "setup"
+"""The phase to which a worker's making is booked, of the candidate that was its first."""
+PHASES = ("project", "plan", "count", SET_UP, "measure", "build", "train")
 """What the seconds of a candidate are booked to."""
 
 
@@ -85,12 +87,18 @@ class Workshop:
 
     def readings(self, task: Task) -> Beside:
         """The measured columns that the budget needs; none where counting has decided already."""
+        known = self.known(task)
+        if known is not None:
+            return known
+        return self.measure(task.architecture, task.decision, "quick")
+
+    def known(self, task: Task) -> Beside | None:
+        """The readings where they take no measurement, or None."""
         if task.measured is not None:
             return task.measured
         countable = self.limits.at_first.only(task.cost)
-        if not accuracy_matters(task.compression, countable.satisfied(task.cost), task.epsilon):
-            return Beside({}, {})
-        return self.measure(task.architecture, task.decision, "quick")
+        matters = accuracy_matters(task.compression, countable.satisfied(task.cost), task.epsilon)
+        return None if matters and self.measured else Beside({}, {})
 
     def measure(
         self, architecture: Architecture, decision: Decision, effort: Effort, *, looks: int = 1
@@ -135,20 +143,25 @@ class Workshop:
 
     def train(self, task: Task, beside: Beside, seconds: dict[str, float]) -> Outcome:
         """Search training, or the part of it that `until` allows."""
-        with timed(seconds, "build"):
-            student = self.school.student(task.architecture, task.decision, seed=task.seed)
-        state = None
-        try:
-            with timed(seconds, "train"):
-                if task.until is None and task.state is None:
-                    scored = self.school.train_briefly(student, seed=task.seed)
-                else:
-                    scored, state = self.school.train_partly(
-                        student, seed=task.seed, until=task.until, state=task.state
-                    )
-        except DivergedError as error:
-            return Outcome(beside=beside, diverged=str(error), seconds=seconds)
-        return Outcome(beside=beside, accuracy=scored.top1, state=state, seconds=seconds)
+        return train_student(self.school, task, beside, seconds)
+
+
+def train_student(school: School, task: Task, beside: Beside, seconds: dict[str, float]) -> Outcome:
+    """Build and train the network of a task; `seconds` are those that it took so far."""
+    with timed(seconds, "build"):
+        student = school.student(task.architecture, task.decision, seed=task.seed)
+    state = None
+    try:
+        with timed(seconds, "train"):
+            if task.until is None and task.state is None:
+                scored = school.train_briefly(student, seed=task.seed)
+            else:
+                scored, state = school.train_partly(
+                    student, seed=task.seed, until=task.until, state=task.state
+                )
+    except DivergedError as error:
+        return Outcome(beside=beside, diverged=str(error), seconds=seconds)
+    return Outcome(beside=beside, accuracy=scored.top1, state=state, seconds=seconds)
 
 
 @contextmanager

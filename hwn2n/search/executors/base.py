@@ -19,6 +19,10 @@ class Executor(ABC):
         Raises what the workshop raises (`MeasurementError`).
         """
 
+    def ready(self) -> bool:
+        """Whether the next outcome of `run` is there already, so that asking takes no time."""
+        return False
+
     def close(self) -> None:
         """Let go of what the executor holds."""
         return

@@ -1,0 +1,214 @@
+"""A Ray cluster as the site of a search, whether it is one machine or a thousand GPUs."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from hwn2n.errors import Hwn2nError, InputError, one_line
+from hwn2n.hardware.target import Target
+from hwn2n.run.provenance import versions
+from hwn2n.search.executors import ray_worker
+from hwn2n.search.executors.base import Executor
+from hwn2n.search.executors.options import LOCAL, RayOptions
+from hwn2n.search.executors.ray_start import connect, disconnect, import_ray
+from hwn2n.search.executors.site import Site
+from hwn2n.search.workshop import Workshop
+
+RETRIES = 8
+"""A task is done again so often where its worker or its node died: what is preempted returns, but
+a network that takes its worker down each time must not go round for ever."""
+
+LOOK_SECONDS = 30.0
+"""After so long without any result it is looked whether the cluster still has room."""
+
+
+class RayCluster(Site):
+    """Connected from when it is made until `close`. Workers that it has started end with it.
+
+    A process that is connected to a cluster already stays so, whatever the address.
+    """
+
+    def __init__(self, options: RayOptions, notify: Callable[[str], None]) -> None:
+        self.ray = import_ray()
+        self.options = options
+        self.notify = notify
+        self._connected = not self.ray.is_initialized()
+        if self._connected:
+            connect(self.ray, options)
+
+    def close(self) -> None:
+        """Disconnect; a local cluster ends."""
+        if self._connected:
+            disconnect(self.ray)
+
+    def target(self, target: Target, needed: Sequence[str]) -> Target:
+        """The target, asked on the nodes that have its resource.
+
+        Where there are none it is asked here, if it is this machine: `InputError` where it is not,
+        or where the resource was named.
+        """
+        from hwn2n.search.executors.ray_target import RayTarget
+
+        named = self.options.measure_resource
+        resource = named or target.name
+        found = {self._name(n): n["Resources"][resource] for n in self._having(resource)}
+        if not found:
+            self._check_here(target, needed)
+            return target
+        for node, quantity in found.items():
+            if quantity != 1:
+                raise InputError(
+                    f"node {node} must have resource {resource} with quantity 1, for one "
+                    f"measurement at a time, but has {quantity:g}"
+                )
+        return RayTarget(target, self, resource)
+
+    def _check_here(self, target: Target, needed: Sequence[str]) -> None:
+        """That nobody asked for another place than here, and that here is the right one."""
+        offered = sorted({r for n in self.nodes() for r in n["Resources"] if _is_custom(r)})
+        has = f"which has {', '.join(offered) or 'none'}"
+        if self.options.measure_resource is not None:
+            raise InputError(
+                f"--ray-measure-resource must be a resource of the cluster, {has}, but is "
+                f"{self.options.measure_resource!r}"
+            )
+        missing = {} if self.options.address == LOCAL else target.unavailable(needed)
+        if missing:
+            name, reason = next(iter(missing.items()))
+            raise InputError(
+                f"a node of the cluster, {has}, must have resource {target.name} to measure the "
+                f"budget's {name}, which cannot be measured here: {reason}"
+            )
+
+    def executor(self, workshop: Workshop) -> Executor:
+        """Tasks side by side on the cluster."""
+        from hwn2n.search.executors.ray_executor import RayExecutor
+
+        return RayExecutor(workshop, self)
+
+    def order(self, **parts: Any) -> ray_worker.Order:
+        """An order with objects of its own in the store.
+
+        Raises `InputError` for what cannot travel.
+        """
+        try:
+            references = {name: self.ray.put(part) for name, part in parts.items()}
+        except Exception as error:
+            raise InputError(
+                "with --ray the teacher and the target must be objects that can be pickled, but: "
+                f"{one_line(error)}"
+            ) from error
+        return ray_worker.Order(
+            run=uuid.uuid4().hex,
+            versions=versions(),
+            threads=torch.get_num_threads(),
+            **references,
+        )
+
+    def remote(self, function: Callable[..., Any], **options: Any) -> Any:
+        """A function that is done on the cluster, again where a worker died."""
+        # max_calls: by default Ray ends a process that used a GPU after each task.
+        made = self.ray.remote(max_calls=0, num_cpus=0)(function)
+        name = f"hwn2n {function.__name__}"
+        return made.options(max_retries=RETRIES, name=name, **options).remote
+
+    def result(self, reference: Any) -> Any:
+        """What came of a task that is done; raises what it raised, as itself."""
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, ImportError | self.ray.exceptions.RaySystemError):
+                raise ray_worker.not_loaded(cause, "one") from error
+            if isinstance(cause, Hwn2nError):
+                raise cause from None
+            if isinstance(cause, Exception):
+                raise cause from error
+            raise
+        except self.ray.exceptions.RayError as error:
+            raise InputError(
+                f"the Ray cluster must finish each task, at the latest after {RETRIES} lost "
+                f"workers, but: {type(error).__name__}: {one_line(error)}"
+            ) from error
+
+    def wait(
+        self, references: Sequence[Any], *, block: bool, room: Callable[[], str | None]
+    ) -> list[Any]:
+        """Those that are done, at least one if it is to `block`.
+
+        `room` says what the cluster lacks, None if nothing; that is passed on, once each time.
+        """
+        done = self._done(references, at_least=len(references), seconds=0)
+        told, looked = None, time.monotonic()
+        while block and not done:
+            # in short turns, so that a signal is seen soon
+            done = self._done(references, at_least=1, seconds=1.0)
+            if not done and time.monotonic() - looked > LOOK_SECONDS:
+                lacking, looked = room(), time.monotonic()
+                if lacking is not None and lacking != told:
+                    self.notify(f"waiting for the Ray cluster: {lacking}")
+                told = lacking
+        return done
+
+    def _done(self, references: Sequence[Any], *, at_least: int, seconds: float) -> list[Any]:
+        """Those that are done as soon as so many are, or after so many seconds."""
+        try:
+            done, _ = self.ray.wait(
+                list(references), num_returns=at_least, timeout=seconds, fetch_local=False
+            )
+        except SystemError as error:
+            if error.__cause__ is None:
+                raise
+            raise error.__cause__ from None  # what a handler of signals raised, inside of Ray
+        return list(done)
+
+    def cancel(self, references: Sequence[Any]) -> None:
+        """End tasks, and the processes that they run in."""
+        for reference in references:
+            try:
+                self.ray.cancel(reference, force=True)
+            except Exception:  # the cluster may be gone itself
+                return
+
+    def nodes(self) -> list[Mapping[str, Any]]:
+        """The nodes that live, as Ray describes them."""
+        return [node for node in self.ray.nodes() if node["Alive"]]
+
+    def room(self, cpus: float, gpus: float, *, avoid: str | None) -> int:
+        """How many tasks of a size fit on the cluster when nothing else runs on it.
+
+        `avoid` is a resource whose nodes do not count.
+        """
+        total = 0
+        for node in self.nodes():
+            resources = node["Resources"]
+            if avoid is None or avoid not in resources:
+                shares = [(resources.get("CPU", 0.0), cpus), (resources.get("GPU", 0.0), gpus)]
+                total += min(int(there / one + 1e-9) for there, one in shares if one)
+        return total
+
+    def elsewhere(self, resource: str | None) -> dict[str, Any]:
+        """Options that keep a task off the nodes that have a resource."""
+        ids = [] if resource is None else [node["NodeID"] for node in self._having(resource)]
+        return {"label_selector": {"ray.io/node-id": f"!in({','.join(ids)})"}} if ids else {}
+
+    def lacks(self, resource: str) -> str | None:
+        """Says so if no node has a resource."""
+        return None if self._having(resource) else f"no node has resource {resource}"
+
+    def _having(self, resource: str) -> list[Mapping[str, Any]]:
+        return [node for node in self.nodes() if resource in node["Resources"]]
+
+    @staticmethod
+    def _name(node: Mapping[str, Any]) -> str:
+        return f"{node['NodeManagerHostname']} ({node['NodeID'][:8]})"
+
+
+def _is_custom(resource: str) -> bool:
+    known = ("CPU", "GPU", "memory", "object_store_memory")
+    return resource not in known and not resource.startswith(("node:", "accelerator_type:"))
