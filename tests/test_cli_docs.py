@@ -71,6 +71,21 @@ def test_every_help_has_examples_that_can_be_typed(name: str | None) -> None:
         assert name is None or shlex.split(line)[1] == name
 
 
+def leaves() -> dict[str, Any]:
+    """All commands, those of groups too."""
+    groups = [getattr(command, "commands", {}) for command in COMMANDS.values()]
+    return {k: v for group in (COMMANDS, *groups) for k, v in group.items()}
+
+
+@pytest.mark.parametrize("name", list(leaves()))
+def test_examples_keep_their_lines_when_help_is_shown(name: str) -> None:
+    command = leaves()[name]
+    shown = command.get_help(command.make_context(name, [], resilient_parsing=True)).splitlines()
+    wanted = [line for line in (command.help or "").splitlines() if PROGRAM.match(line)]
+    assert wanted
+    assert {line.strip() for line in wanted} <= {line.strip() for line in shown}
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_option_has_help(name: str) -> None:
     for parameter in COMMANDS[name].params:

@@ -17,6 +17,7 @@ from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING
 from hwn2n.network.module import instantiate_with
 from hwn2n.network.planner import Planner
+from hwn2n.network.translation import Translation
 
 SHAPE = (3, 8, 8)
 
@@ -213,3 +214,10 @@ def test_writes_into_parts_of_a_tensor(forward):
         kinds = [op.kind for op in captured.architecture]
         assert kinds.count("constant") == 2
         assert "function" not in kinds
+
+
+def test_an_operation_is_never_called_like_what_every_module_has():
+    names = Translation({})
+    assert names.unique("half") == "half_1"
+    assert names.unique("block.train") == "block.train_1"
+    assert names.unique("halves") == "halves"

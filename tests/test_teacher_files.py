@@ -123,6 +123,17 @@ def test_state_dict_of_a_builtin_architecture(tmp_path: Path, images: Tensor, wr
     assert teacher.input_shape == (1, 8, 8)
 
 
+def test_state_dict_with_what_its_file_says_beside_it(tmp_path: Path) -> None:
+    said: dict[str, object] = {"classes": ["a", "b", "c"], "mean": [0.5], "std": [0.25]}
+    content = {"state_dict": tiny().state_dict(), "hwn2n": said}
+    teacher = load_teacher(written(tmp_path / "w.pt", saved(content)), arch=TINY)
+    assert teacher.classes == ("a", "b", "c")
+    assert (teacher.mean, teacher.std) == ((0.5,), (0.25,))
+    said["std"] = [0.0]
+    message = refused(written(tmp_path / "w.pt", saved(content)), arch=TINY)
+    assert "w.pt: hwn2n: std must be positive, found (0.0,)" in message
+
+
 def test_state_dict_of_a_factory_in_the_current_directory(
     tmp_path: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,7 @@ def hwn2n(
     """The most accurate smaller network inside a measured hardware budget.
 
     Exit codes: 0 done; 1 budget not met; 2 bad usage or input; 3 something could not be measured;
-    4 inconclusive (check, compare); 70 unexpected error; 130 interrupted.
+    4 inconclusive; 70 unexpected error; 130 interrupted.
 
     \b
     Example:

@@ -75,7 +75,10 @@ def compress(
     strategy: Annotated[
         str | None,
         typer.Option(
-            "--strategy", metavar="policies|random", help="random learns nothing, to compare with."
+            "--strategy",
+            metavar="S",
+            help="policies (the paper's), evolution or local; random learns nothing, to compare "
+            "with.  [default: policies]",
         ),
     ] = None,
     seed: Annotated[

@@ -63,7 +63,7 @@ def inspect(
     it could get. Nothing is trained or measured. Of a run it shows what was removed and shrunk.
     Exit code 1: not even the smallest student is inside the budget.
 
-    \\b
+    \b
     Example:
       hwn2n inspect teacher.pt --svg teacher.svg
       hwn2n inspect torchvision.models:resnet50 --input-shape 3,224,224

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from hwn2n.errors import InputError
 from hwn2n.network.architecture import INPUT, Operation
@@ -110,9 +110,12 @@ class Translation:
         return -int(times) if times.is_Integer else None
 
     def unique(self, wanted: str) -> str:
-        """`wanted`, or `wanted_1` ... if an operation or a module with weights is called so."""
+        """`wanted`, or `wanted_1` ... if an operation or a module with weights is called so.
+
+        Nor does it end in a name that every module has already, such as `half`.
+        """
         name, count = wanted, 0
-        while name in self.operations or name in self._reserved:
+        while name in self.operations or name in self._reserved or _every_module_has(name):
             count += 1
             name = f"{wanted}_{count}"
         return name
@@ -193,6 +196,11 @@ _NOT_ATEN = {
     "<built-in function floordiv>": "size.floordiv",
 }
 """Python's own functions in a graph, and what `opaque.NOT_ATEN` calls them."""
+
+
+def _every_module_has(path: str) -> bool:
+    """Whether the last part of a path is an attribute of `nn.Module` itself."""
+    return hasattr(nn.Module, path.rpartition(".")[2])
 
 
 def _expression(size: Any) -> Any:

@@ -1,15 +1,18 @@
 """The search: an anchor, then a strategy. The paper's is the one of `stages` (Algorithm 1).
 
-Departures from the paper, each a setting and each off in `recipe: paper`:
-1. The uniformly shrunk teacher may be evaluated first, as an anchor (`anchor`).
-2. Decisions may be scaled to what is countable of the budget (`project`, projection.py).
-3. The first policies may prefer to keep (`prior`, prior.py).
-4. Advantages may be leave-one-out instead of against the moving average (`advantage`).
-5. A candidate outside the budget may keep the more the nearer it is (`near_miss`, reward.py).
-6. What the countable limits already exclude may never be sampled (`mask`, choices/masks.py).
-7. Updates may also imitate the best candidates so far (`imitate`, learners).
-8. Another strategy may propose (`strategy`, evolution.py).
-And always: a candidate whose reward cannot depend on its accuracy is not trained, and a network
+Departures of the search from the paper, by their numbers in docs/method.md, which has their reasons
+and all others. Each is a setting, and off in `recipe: paper`:
+
+12. The uniformly shrunk teacher may be evaluated first, as an anchor (`anchor`).
+13. Decisions may be scaled to what is countable of the budget (`project`, projection.py).
+14. The first policies may prefer to keep (`removal.prior`, `shrinkage.prior`, choices/prior.py).
+15. Advantages may be leave-one-out, not against the moving average (`advantage`, `normalise`).
+18. A candidate outside the budget may keep the more the nearer it is (`near_miss`, reward.py).
+22. Another strategy may propose (`strategy`, evolution.py).
+23. What the countable limits already exclude may never be sampled (`mask`, choices/masks.py).
+24. Updates may also imitate the best candidates so far (`imitate`, learners).
+
+And always (6): a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.
 """
 

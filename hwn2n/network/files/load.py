@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hwn2n.errors import InputError
 from hwn2n.network.files.architectures import build_architecture, is_factory
+from hwn2n.network.files.description import read_description
 from hwn2n.network.files.detect import FileFormat, detect_format
 from hwn2n.network.files.exported import load_exported
 from hwn2n.network.files.guard import UnsafePickleError, load_plain
@@ -20,6 +21,10 @@ from hwn2n.network.files.stored import Stored, stored_in
 from hwn2n.network.files.teacher import Teacher, check_classifier, check_weights
 from hwn2n.network.files.tensors import load_tensors
 from hwn2n.network.files.weights import load_weights, unwrap_state_dict
+
+BESIDE = "hwn2n"
+"""Key beside a checkpoint's state dict under which users may say classes, mean and std, as in the
+`hwn2n.json` of a `.pt2`."""
 
 
 def load_teacher(
@@ -86,7 +91,9 @@ def _load_checkpoint(
     own = read_own_file(content, str(path))
     if own is None:
         weights = unwrap_state_dict(content, str(path))
-        return _assemble(path, weights, arch, arch_kwargs, input_shape, {})
+        said = {} if BESIDE in weights else content.get(BESIDE, {})
+        described = read_description(said, f"{path}: {BESIDE}")
+        return _assemble(path, weights, arch, arch_kwargs, input_shape, described)
     if arch is None and is_factory(own.arch):
         raise InputError(
             f"{path}: the architecture of this file is code outside it; pass --arch {own.arch} if"
