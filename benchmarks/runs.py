@@ -94,7 +94,7 @@ def collect(strategies: Sequence[str], seeds: Sequence[int], folder: Path) -> li
         for seed in seeds:
             path = folder / f"{slug(strategy)}-{seed}"
             if (path / "result.json").exists():
-                rows.append(_row(strategy, seed, path))
+                rows.append(row_of(strategy, seed, path))
     return rows
 
 
@@ -128,7 +128,8 @@ def _run(experiment: Experiment, strategy: str, seed: int, path: Path, stop: Sto
         print(f"{path.name}: {error}", file=sys.stderr)
 
 
-def _row(strategy: str, seed: int, path: Path) -> dict[str, Any]:
+def row_of(strategy: str, seed: int, path: Path) -> dict[str, Any]:
+    """What a complete run of `hwn2n compress` found, as it stands in a result file."""
     result = read_json(path / "result.json")
     ledger = Ledger(path / "ledger.sqlite")
     candidates = ledger.candidates()
@@ -156,8 +157,8 @@ def _row(strategy: str, seed: int, path: Path) -> dict[str, Any]:
         "test_accuracy": student["test_accuracy"],
         "test_images": student["test_images"],
         "candidates": result["candidates"],
-        "feasible_share": sum(c.satisfied for c in candidates) / len(candidates),
-        "seconds_per_trained_candidate": statistics.mean(trained),
+        "feasible_share": sum(c.satisfied for c in candidates) / max(1, len(candidates)),
+        "seconds_per_trained_candidate": statistics.mean(trained) if trained else 0.0,
         "seconds": result["seconds"],
         "removed": student["decision"]["removed"],
         "widths": student["decision"]["widths"],

@@ -219,6 +219,25 @@ def test_imagenet32(tmp_path, protocol):
     assert torch.equal(data.test().images.flatten()[:3], torch.tensor([0, 1, 2]).byte())
 
 
+def test_imagenet32_as_npz(tmp_path):
+    for number in (2, 10, 1):
+        batch = imagenet_batch(20, first_label=number)
+        np.savez(tmp_path / f"train_data_batch_{number}.npz", **batch)
+    with pytest.raises(InputError, match=r"val_data\.npz must exist"):
+        load_data("imagenet32", root=tmp_path)
+    np.savez(tmp_path / "val_data.npz", **imagenet_batch(5, 996))
+    data = load_data("imagenet32", root=tmp_path, validation=3)
+    assert (len(data.train), data.num_classes, data.image_shape) == (57, 1000, (3, 32, 32))
+    assert data.test().labels.tolist() == [995, 996, 997, 998, 999]
+    path = tmp_path / "train_data_batch_2.npz"
+    np.savez(path, data=np.array([object()], dtype=object), labels=[1])  # a pickle inside
+    for content in (path.read_bytes(), b"PK\3\4 and no more"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="must be an ImageNet32x32 batch") as caught:
+            load_data("imagenet32", root=tmp_path)
+        assert "\n" not in str(caught.value)
+
+
 def run_when_loaded(path):
     class Bomb:
         def __reduce__(self):

@@ -37,6 +37,10 @@ class Rival(ABC):
     packages: tuple[str, ...] = ()
     """The packages, by their names on the index, whose versions belong to a result."""
 
+    def options(self) -> dict[str, Any]:
+        """What a result says of the rival, and a run that goes on must have in common; JSON."""
+        return {name: value for name, value in vars(self).items() if name != "weights"}
+
     @abstractmethod
     def find(self, problem: Problem, seed: int) -> Found:
         """The rival's network for the problem.

@@ -84,7 +84,7 @@ class Contest:
         asked = {
             "format": FORMAT,
             "rival": self.name,
-            "options": {k: v for k, v in vars(self.rival).items() if k != "weights"},
+            "options": self.rival.options(),
             "settings": settings_to_json(self.problem.settings),
             "data": self.problem.data.name,
             "budget": [row.written for row in self.problem.budget.rows],

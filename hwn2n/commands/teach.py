@@ -19,7 +19,9 @@ from hwn2n.errors import InputError
 from hwn2n.hardware.device import check_device
 from hwn2n.network.files import save_teacher
 from hwn2n.network.teachers import build_teacher
+from hwn2n.run.folder import load_checkpoint, save_checkpoint
 from hwn2n.run.progress import Reporter, Silent
+from hwn2n.run.stop import Stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ def teach(
     device: str = "cpu",
     seed: int = 0,
     split_seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    stop: Stop | None = None,
     reporter: Reporter | None = None,
 ) -> Taught:
     """Train the architecture `arch` on a data set and write it to `out`.
@@ -65,7 +69,10 @@ def teach(
     of images. `validation` and `split_seed` make the validation split, which a later compression
     must share so that it chooses by images the teacher never saw: they are written into the file,
     and `compress` takes them from there. Ends with the best validation epoch where the recipe says
-    so. Raises `InputError` for what cannot be used, before any training.
+    so. `checkpoint` is a file that each epoch writes and the next call goes on from, to the last
+    bit; it is gone once `out` is there. `stop` ends the training after an epoch. Raises
+    `InputError` for what cannot be used, before any training, and `InterruptedRunError` when
+    stopped.
     """
     reporter = reporter or Silent()
     out = Path(out)
@@ -88,6 +95,9 @@ def teach(
         torch.default_generator.manual_seed(seed)  # and not those of a GPU
         model = build_teacher(arch, loaded.in_channels, loaded.num_classes, loaded.image_size)
     params = sum(parameter.numel() for parameter in model.parameters())
+    stop = stop or Stop()
+    kept = None if checkpoint is None else Path(checkpoint)
+    saved = None if kept is None else load_checkpoint(kept)
     reporter.message(
         f"teaching {arch} ({params:,} parameters) on {loaded.name}: {len(loaded.train):,} train, "
         f"{len(loaded.validation):,} validation images, {settings.epochs} epochs"
@@ -97,6 +107,10 @@ def teach(
         assert report.validation is not None
         text = f"loss {report.loss:.4f}  validation {report.validation.top1:.2%}"
         reporter.epoch("teach", report.epoch, report.epochs, text)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            save_checkpoint(kept, state.to_dict())
+        stop.check()
 
     result = train(
         model,
@@ -109,6 +123,7 @@ def teach(
         device=device,
         seed=seed,
         on_epoch=on_epoch,
+        resume_state=None if saved is None else TrainState.from_dict(saved),
     )
     assert result.validation is not None
     tested = accuracy(model, loaded.test(), loaded.mean, loaded.std, device)
@@ -137,6 +152,8 @@ def teach(
             "torch": torch.__version__,
         },
     )
+    if kept is not None:
+        kept.unlink(missing_ok=True)
     return Taught(
         path=out,
         arch=arch,

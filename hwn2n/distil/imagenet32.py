@@ -1,12 +1,15 @@
 """ImageNet32x32 (Chrabaszcz et al. 2017, arXiv 1707.08819) from its batch files.
 
 The batches are pickles, and a pickle can run code when it is read. `BatchUnpickler` admits what
-such a batch is made of, numpy arrays and builtin containers, and nothing else.
+such a batch is made of, numpy arrays and builtin containers, and nothing else. They are also given
+out as `.npz` of the same keys, which are read without pickles.
 """
 
 from __future__ import annotations
 
 import pickle
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from hwn2n.errors import InputError, one_line
 
 PIXELS = 32
 CLASSES = 1000
+FIRST = "train_data_batch_1"
+NPZ = ".npz"
 HOW = (
     "unpack Imagenet32_train.zip and Imagenet32_val.zip of image-net.org/download-images there "
     "(free after registration; there is no download from here)"
@@ -66,23 +71,35 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
         InputError: unreadable, holding anything but arrays, or of other types and shapes.
     """
     try:
-        with path.open("rb") as file:
-            batch = BatchUnpickler(file, encoding="latin1").load()
-        images, labels = batch["data"], np.asarray(batch["labels"])
+        images, labels = _unpacked(path) if path.suffix == NPZ else _unpickled(path)
         ok = isinstance(images, np.ndarray) and images.dtype == np.uint8
         if not ok or images.shape != (len(labels), 3 * PIXELS**2) or labels.dtype.kind not in "iu":
             raise ValueError("data must be uint8 of shape (N, 3072) beside N integer labels")
     except (  # what a pickle of wrong or hostile contents can raise
         OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError,
         AttributeError, MemoryError, OverflowError, ImportError, UnicodeError,
+        zipfile.BadZipFile, zlib.error, NotImplementedError,
     ) as error:  # fmt: skip
         raise InputError(f"{path} must be an ImageNet32x32 batch: {one_line(error)}") from error
     # labels are 1..1000 in the files
     return images.reshape(-1, 3, PIXELS, PIXELS), labels.astype(np.int64) - 1
 
 
+def _unpickled(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with path.open("rb") as file:
+        batch = BatchUnpickler(file, encoding="latin1").load()
+    return batch["data"], np.asarray(batch["labels"])
+
+
+def _unpacked(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path, allow_pickle=False) as batch:
+        return batch["data"], np.asarray(batch["labels"])
+
+
 def load_imagenet32(root: Path, image_size: int | None, download: bool) -> Source:
     """ImageNet32x32 of root/train_data_batch_* and root/val_data (or in root/imagenet32).
+
+    The files are the pickles, or each of them as `.npz`.
 
     Its 50,000 validation images serve as the test split, since the labels of its own are not
     public.
@@ -90,10 +107,13 @@ def load_imagenet32(root: Path, image_size: int | None, download: bool) -> Sourc
     Raises:
         InputError: missing or unreadable files.
     """
-    folder = find_folder(root, "imagenet32", ["train_data_batch_1"], HOW)
-    if not (folder / "val_data").is_file():
-        raise InputError(f"{folder / 'val_data'} must exist, but it does not: {HOW}")
-    files = sorted(folder.glob("train_data_batch_*"), key=lambda file: (len(file.name), file.name))
+    folder = find_folder(root, "imagenet32", [FIRST, FIRST + NPZ], HOW)
+    kind = "" if (folder / FIRST).exists() else NPZ
+    held_out = folder / f"val_data{kind}"
+    if not held_out.is_file():
+        raise InputError(f"{held_out} must exist, but it does not: {HOW}")
+    files = [file for file in folder.glob("train_data_batch_*") if file.suffix == kind]
+    files.sort(key=lambda file: (len(file.name), file.name))
 
     def read(paths: list[Path]) -> ImageSet:
         images, labels = [], []
@@ -106,5 +126,5 @@ def load_imagenet32(root: Path, image_size: int | None, download: bool) -> Sourc
     return Source(
         train=read(files),
         classes=tuple(str(label) for label in range(1, CLASSES + 1)),
-        test=lambda: read([folder / "val_data"]),
+        test=lambda: read([held_out]),
     )

@@ -1,0 +1,132 @@
+"""Table 4: the search within limits, those of the paper and those that it promised.
+
+The paper's are parameters alone. Latency and power are of the device that trains (`--device`), as
+shares of the teacher's, which is measured again beside each candidate; where there is no power
+meter, the row says so and is not run. Beside each student stands one uniformly narrowed network at
+the student's size, with its final training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from benchmarks.paper.figures import CIFAR10_1M, MNIST_20K, Figure
+from benchmarks.paper.lab import Lab, Teacher
+from benchmarks.paper.rows import Row, Runs
+from benchmarks.paper.search import SAME, Search, search, students, uniform
+from hwn2n.budget.columns import find_column
+
+Limit = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitedRow(Row):
+    """One teacher within `limits`, which are rows of a budget."""
+
+    limits: tuple[Limit, ...]
+    table: ClassVar[str] = "Table 4: within limits"
+    columns: ClassVar[tuple[str, ...]] = (*Row.columns, "limits, and the first run's values")
+
+    def arms(self, lab: Lab, recipe: str, seeds: Sequence[int]) -> tuple[Teacher, dict[str, Runs]]:
+        """The search, uniform random actions at equal evaluations, and one narrowed network."""
+        teacher = lab.teacher(self.data, self.arch, recipe)
+        arms: dict[str, Runs] = {
+            "student": [],
+            "random actions": [],
+            SAME: [],
+        }
+        slug = self.name.removeprefix("table4-")
+        for seed in seeds:
+            asked = Search(what=slug, recipe=recipe, seed=seed, limits=self.limits)
+            student = search(lab, teacher, asked)
+            arms["student"].append(student)
+            other = Search(
+                what=f"{slug}-random",
+                recipe=recipe,
+                seed=seed,
+                limits=self.limits,
+                overrides={"strategy": "random"},
+            )
+            arms["random actions"].append(search(lab, teacher, other))
+            if "params" in student:
+                narrowed = uniform(lab, teacher, asked, student["params"])
+                arms[SAME].append(narrowed)
+        return teacher, arms
+
+    def lines(self, entry: Mapping[str, Any]) -> list[list[str]]:
+        """As of every row, and what each limit came to."""
+        lines = super().lines(entry)
+        lines[0].append("")
+        for line, (name, runs) in zip(lines[1:], entry["arms"].items(), strict=True):
+            known = students(runs)
+            said = known[0].get("rows", []) if known and not name.startswith("uniform") else []
+            line.append("; ".join(f"{row['text']}: {row['value_text']}" for row in said))
+        return lines
+
+
+def _limited(
+    name: str, title: str, data: str, arch: str, *limits: Limit, paper: Figure | None = None
+) -> LimitedRow:
+    columns = [
+        find_column(limit["metric"], limit.get("stat"), limit.get("scope")) for limit in limits
+    ]
+    return LimitedRow(
+        name=f"table4-{name}",
+        title=title,
+        data=data,
+        arch=arch,
+        limits=limits,
+        paper={} if paper is None else {"student": paper},
+        needs=tuple(column.name for column in columns if column.known == "measured"),
+    )
+
+
+_LATENCY: Limit = {"metric": "latency", "stat": "p50", "max": "50%"}
+
+ROWS: tuple[Row, ...] = (
+    _limited(
+        "mnist-vgg13-20k",
+        "MNIST, VGG-13, 20,000 parameters",
+        "mnist",
+        "vgg13",
+        {"metric": "params", "max": 20_000},
+        paper=MNIST_20K,
+    ),
+    _limited(
+        "cifar10-vgg19-1m",
+        "CIFAR-10, VGG-19, a million parameters",
+        "cifar10",
+        "vgg19",
+        {"metric": "params", "max": "1M"},
+        paper=CIFAR10_1M,
+    ),
+    _limited(
+        "cifar10-resnet18-latency", "CIFAR-10, ResNet-18, latency", "cifar10", "resnet18", _LATENCY
+    ),
+    _limited(
+        "cifar10-resnet18-power",
+        "CIFAR-10, ResNet-18, power",
+        "cifar10",
+        "resnet18",
+        {"metric": "power", "stat": "avg", "max": "80%"},
+    ),
+    _limited(
+        "cifar10-resnet18-several",
+        "CIFAR-10, ResNet-18, several limits at once",
+        "cifar10",
+        "resnet18",
+        {"metric": "params", "max": "1M"},
+        {"metric": "flops", "max": "25%"},
+        _LATENCY,
+    ),
+    _limited(
+        "mnist-vgg13-worst-class",
+        "MNIST, VGG-13, the worst class",
+        "mnist",
+        "vgg13",
+        {"metric": "params", "max": 20_000},
+        {"metric": "worst_class_accuracy", "min": "97%"},
+    ),
+)
