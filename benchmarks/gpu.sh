@@ -6,7 +6,9 @@
 #
 # CIFAR_IMAGES: a folder or .zip of CIFAR-10 images, train/CLASS/... and test/CLASS/...
 # OUT: where results (JSON), ledgers and logs are copied after every step; commit the JSON under
-# benchmarks/results/. Runs stay in runs/benchmarks/cifar until the next call.
+# benchmarks/results/. Runs stay in runs/benchmarks until the next call.
+# DATA_ROOT names the folder of the other data sets, MNIST first of all (the one that has MNIST/raw,
+# or mnist/MNIST/raw), by default the one in which CIFAR_IMAGES lies; rows without data are left out.
 # Python packages: those of pyproject.toml; PYTHON names the interpreter. Where some are missing
 # and nothing can be fetched, put their wheels into wheels/ beside this repository's README.
 set -u
@@ -16,7 +18,8 @@ out=${2:?a folder for the results}
 end=$(($(date +%s) + 60 * ${3:-9}))
 python=${PYTHON:-python3}
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
-mkdir -p "$out" runs/benchmarks/cifar
+data=${DATA_ROOT:-$(dirname "$images")}
+mkdir -p "$out" runs/benchmarks/cifar runs/benchmarks/paper
 if ls wheels/*.whl >/dev/null 2>&1; then
     site=${TMPDIR:-/tmp}/hwn2n-site
     [ -d "$site" ] || "$python" -m pip install -q --no-index --no-deps --no-compile \
@@ -27,7 +30,7 @@ fi
 
 collect() {
     cp -f benchmarks/results/*.json "profiles/$gpu.yaml" "$out"/ 2>/dev/null
-    tar -czf "$out/ledgers.tar.gz" $(find runs/benchmarks/cifar \
+    tar -czf "$out/ledgers.tar.gz" $(find runs/benchmarks/cifar runs/benchmarks/paper \
         -name ledger.sqlite -o -name config.json -o -name result.json) 2>/dev/null
 }
 
@@ -45,7 +48,7 @@ step() {
     collect
     case $code in
         0) touch "$done" ;;
-        124 | 130 | 137) exit 75 ;;
+        75 | 124 | 130 | 137) exit 75 ;; # 75: a row was stopped in time by its own clock
         *) echo "== $name failed with $code" ;;
     esac
 }
@@ -58,9 +61,40 @@ step profile "$python" -m benchmarks.device_profile --name "$gpu" --device cuda 
     --models resnet18 resnet50 mobilenet_v3_large --processes 2 --data "imagefolder:$images"
 step gpu-tests "$python" -m pytest -q -p no:cacheprovider tests/test_local_target.py \
     tests/test_hardware_latency.py tests/test_runtimes.py tests/test_memory.py
+# The paper's rows. Each has its own clock, half a minute before that of its step, so that it ends
+# after a candidate or an epoch. Both stages of a teacher share their candidates, whatever row asks.
+row() {
+    local name="paper-$*" left
+    left=$((end - $(date +%s) - 30))
+    [ "$left" -lt 30 ] && { collect; exit 75; }
+    step "${name//[^a-z0-9-]/_}" "$python" -m benchmarks.paper "$@" --device cuda \
+        --data-root "$data" --cifar-images "$images" \
+        --minutes "$((left / 60)).$((left % 60 * 10 / 60))"
+}
+row table1-cifar10-resnet18
+row table1-cifar10-resnet18-stage1
+row table4-mnist-vgg13-20k
+row table4-cifar10-vgg19-1m
+row table1-cifar10-resnet34
+row table5-resnet18-resnet34
+row table4-cifar10-resnet18-latency
+row table4-cifar10-resnet18-power
+row table1-cifar10-vgg19
+row table1-mnist-vgg13
+row table3-cifar10-resnet18-squeezenet
+row table2-cifar10-resnet18 --seeds 0
 step resnet18-1m "${cifar[@]}" --cases 1m --strategies policies
-step resnet18-free "${cifar[@]}" --cases free --strategies policies
 step baselines "${cifar[@]}" --cases 1m
+row table5-resnet34-resnet18
+row table5-vgg11-vgg19
+row table4-cifar10-resnet18-several
+row table4-mnist-vgg13-worst-class
+row 'table6-*'
+row 'table3-*'
+row 'appendix-*'
+row 'table2-*'
+row 'table1-*'
 step more-seeds "${cifar[@]}" --seeds 1 2
+row 'table1-*' --recipe paper
 collect
 echo "== all done"

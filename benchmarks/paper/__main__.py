@@ -70,7 +70,7 @@ def run(
     code = 0
     for row in rows:
         wanted = tuple(seeds) if seeds else row.seeds
-        entries = entries_of(row, results)
+        entries = entries_of(row, results, earlier=False)
         try:
             for recipe in recipes:
                 if not is_finished(entries.get(recipe), lab.size.name, wanted):
