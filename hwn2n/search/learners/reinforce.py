@@ -2,7 +2,7 @@
 
 An episode ends with one reward and gamma = 1, so the gradient of the expected reward is
 E[(R - b) grad log p(actions)], with p the product over the free steps. Departures from the
-authors' code, each of which follows the paper:
+authors' code, each of which follows the paper (number 4 of docs/method.md):
 
 1. Every rollout is weighed by its own reward. Averaging the rewards first keeps the mean of
    the gradient but has about as many times the variance as there are rollouts.
