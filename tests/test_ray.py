@@ -19,7 +19,7 @@ from hwn2n.errors import InputError, InterruptedRunError, MeasurementError
 from hwn2n.run.stop import Stop
 
 ray = pytest.importorskip("ray")
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
 
 PARAMS = small.budget_text("{metric: params, max: 40%}")
 

@@ -17,6 +17,7 @@ from hwn2n.errors import InterruptedRunError
 from hwn2n.run.stop import Stop
 
 ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.timeout(900)  # of seconds where nothing else runs
 
 HOW = small.settings(
     anchor=False,

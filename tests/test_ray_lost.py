@@ -17,7 +17,7 @@ import watched
 from ray_nodes import CASES, Nodes, rows, search
 
 pytest.importorskip("ray")
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
 
 
 def during_training(act: Callable[[set[tuple[int, int]]], bool]) -> threading.Thread:

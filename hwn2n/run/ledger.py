@@ -42,6 +42,8 @@ CREATE TABLE IF NOT EXISTS candidates (
     UNIQUE (stage, iteration, rollout)
 );
 CREATE INDEX IF NOT EXISTS candidates_by_key ON candidates (key);
+CREATE INDEX IF NOT EXISTS candidates_by_reward ON candidates (reward DESC, id);
+CREATE INDEX IF NOT EXISTS candidates_by_stage ON candidates (stage, iteration, reward, satisfied);
 CREATE TABLE IF NOT EXISTS updates (
     stage TEXT NOT NULL,
     iteration INTEGER NOT NULL,
