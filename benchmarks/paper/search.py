@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,11 +143,13 @@ def take_over(first: Path, path: Path, settings: dict[str, Any]) -> None:
     shutil.copyfile(source.checkpoint("removal"), run.checkpoint("removal"))
     shutil.copyfile(first / "teacher.json", copy / "teacher.json")
     shutil.copyfile(source.policy("removal"), run.policy("removal"))
-    with sqlite3.connect(source.ledger) as old, sqlite3.connect(run.ledger) as new:
+    with (
+        closing(sqlite3.connect(source.ledger)) as old,
+        closing(sqlite3.connect(run.ledger)) as new,
+    ):
         old.backup(new)
         new.execute("DELETE FROM clock WHERE phase = ?", (FINAL_TRAINING,))
         new.commit()
-    old.close(), new.close()
     if (first / "budget.yaml").exists():
         shutil.copyfile(first / "budget.yaml", copy / "budget.yaml")
     settled = {**config["settings"], "shrinkage": settings["shrinkage"]}

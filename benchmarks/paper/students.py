@@ -77,7 +77,7 @@ def squeezenet(in_channels: int, num_classes: int) -> nn.Module:
     stem = nn.Conv2d(in_channels, 64, 3, padding=1)
     nn.init.kaiming_uniform_(stem.weight)
     nn.init.zeros_(stem.bias)  # type: ignore[arg-type]
-    model.features[0] = stem  # type: ignore[index, operator]
+    model.features[0] = stem  # type: ignore[index, operator, assignment]
     return model
 
 

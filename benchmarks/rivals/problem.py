@@ -136,7 +136,7 @@ def load_problem(
     teacher: str | Path | Teacher,
     data: str | Data,
     budget: str | Path | Mapping[str, Any],
-    recipe: str = "fast",
+    recipe: str | Settings = "fast",
     overrides: Mapping[str, Any] | None = None,
     data_root: str | Path | None = None,
     target: Target | None = None,
