@@ -101,3 +101,20 @@ def test_what_a_node_cannot_load_is_one_line() -> None:
         "each node of the Ray cluster must be able to load what the driver sends, but node7 is "
         "not: ModuleNotFoundError: No module 'net'"
     )
+
+
+@pytest.mark.parametrize("ray", [True, False])
+def test_only_the_result_is_on_stdout(
+    ray: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray says on stdout that it lost a worker."""
+
+    def compress(*_: object, **__: object) -> object:
+        print("(raylet) a worker died")
+        raise InputError("enough")
+
+    monkeypatch.setattr("hwn2n.commands.compress.compress", compress)
+    arguments = ["compress", "t.pt", "--data", "digits", *(["--ray", "local"] if ray else [])]
+    done = hwn2n(*arguments)
+    assert done.code == 2
+    assert ("raylet" in done.err, "raylet" in done.out) == (ray, not ray)
