@@ -53,6 +53,11 @@ PROXIES: dict[str, dict[str, Any]] = {
     "1 x 5,000": {"train.epochs": 1, "train.max_images": 5000},
     "4 x 5,000": {"train.epochs": 4, "train.max_images": 5000},
     "1 x 10,000": {"train.epochs": 1, "train.max_images": 10_000},
+    "1 x 10,000, batches of 64": {
+        "train.epochs": 1,
+        "train.max_images": 10_000,
+        "train.batch_size": 64,
+    },
     "2 x 10,000": {"train.epochs": 2, "train.max_images": 10_000},
     "2 x 10,000, other images": {
         "train.epochs": 2,

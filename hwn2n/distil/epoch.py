@@ -23,6 +23,7 @@ from hwn2n.distil.optim import (
 )
 from hwn2n.distil.recipes import TrainSettings
 from hwn2n.distil.state import EpochReport
+from hwn2n.distil.views import shared_epoch, worth_sharing
 
 # Looking at the loss waits for a GPU, so it is done once in so many steps. None is missed: the sum
 # of the losses stays NaN or infinite.
@@ -63,6 +64,13 @@ class Lesson:
         most = self.settings.max_images if self.settings.fresh else None
         return len(self.images) if most is None else min(most, len(self.images))
 
+    @property
+    def shares_views(self) -> bool:
+        """Whether all trainings see an epoch's images in the same views."""
+        settings = self.settings
+        wanted = settings.shared_views and settings.augment != "none" and self.teacher is not None
+        return wanted and worth_sharing(self.images, self.count)
+
     def chosen(self, epoch: int, generator: torch.Generator) -> Tensor:
         """(count,) indices of the images of an epoch, in the order in which they are learned.
 
@@ -97,6 +105,20 @@ def run_epoch(
     generator = torch.Generator().manual_seed(draw)
     seed_global_generators(feed.device, draw)
     order = lesson.chosen(epoch, generator).to(feed.device)
+    images, known, policy = lesson.images, lesson.teacher_logits, settings.augment
+    if lesson.shares_views:
+        assert lesson.teacher is not None
+        images, known, order = shared_epoch(
+            images,
+            order,
+            policy,
+            epoch,
+            lesson.teacher,
+            mean=feed.mean,
+            std=feed.std,
+            device=feed.device,
+        )
+        policy = "none"
     model.train()
     loss_sum = torch.zeros((), device=feed.device)
     correct = torch.zeros((), dtype=torch.int64, device=feed.device)
@@ -104,11 +126,10 @@ def run_epoch(
     for step, index in enumerate(order.split(settings.batch_size)[: lesson.steps]):
         rate = learning_rate(settings, epoch * lesson.steps + step, lesson.steps)
         set_rates(optimizer, rate, weight_decay(settings, epoch))
-        batch = augment(lesson.images.images[index], settings.augment, generator)
-        labels = lesson.images.labels[index]
-        pixels = feed.pixels(batch)
-        wanted = _teacher_logits(lesson, pixels, index)
-        logits = feed.logits(model, pixels, lesson.images.num_classes)
+        labels = images.labels[index]
+        pixels = feed.pixels(augment(images.images[index], policy, generator))
+        wanted = known[index] if known is not None else _teacher_logits(lesson, pixels)
+        logits = feed.logits(model, pixels, images.num_classes)
         loss = lesson.loss_fn(logits, wanted, labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -140,9 +161,7 @@ def run_epoch(
     )
 
 
-def _teacher_logits(lesson: Lesson, pixels: Tensor, index: Tensor) -> Tensor | None:
-    if lesson.teacher_logits is not None:
-        return lesson.teacher_logits[index]
+def _teacher_logits(lesson: Lesson, pixels: Tensor) -> Tensor | None:
     if lesson.teacher is None:
         return None
     with torch.no_grad():

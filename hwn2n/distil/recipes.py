@@ -63,6 +63,8 @@ class TrainSettings:
         max_images: train on a stratified choice of so many images only, the same for all seeds.
         fresh: `max_images` are those of one epoch, and each epoch takes others, until all were
             seen; the same ones for all seeds.
+        shared_views: the augmented images of an epoch are the same for all trainings, whatever
+            their seed, so that a teacher is asked once for its logits of them (views.py).
         keep_best: end with the weights of the best validation epoch.
         patience: stop after so many epochs without a better validation accuracy.
 
@@ -88,6 +90,7 @@ class TrainSettings:
     clip_norm: float | None = None
     max_images: int | None = None
     fresh: bool = False
+    shared_views: bool = False
     keep_best: bool = False
     patience: int | None = None
 
@@ -189,6 +192,7 @@ STUDENT_RECIPES: dict[str, TrainSettings] = {
         schedule="cosine",
         warmup=0.1,
         max_images=10_000,
+        shared_views=True,
     ),
     "fast-final": TrainSettings(
         epochs=30,
@@ -198,6 +202,7 @@ STUDENT_RECIPES: dict[str, TrainSettings] = {
         weight_decay=1e-2,
         schedule="cosine",
         warmup=0.1,
+        shared_views=True,
         keep_best=True,
     ),
 }

@@ -66,7 +66,8 @@ def train(
         settings: everything else.
         mean: of each channel, in units of 0..1.
         std: deviation of each channel, in units of 0..1.
-        teacher: asked for its logits on each augmented batch, in eval mode.
+        teacher: asked for its logits on each augmented batch, in eval mode; with `shared_views`
+            once for each epoch, and then never again by any training.
         teacher_logits: float (len(images), K) of the images as they are; instead of `teacher`,
             and only without augmentation.
         validation: images to measure after each epoch; needed for `keep_best` and `patience`.
