@@ -35,7 +35,7 @@ from hwn2n.network.planner import Planner
 from hwn2n.run.folder import RunFolder, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.provenance import versions
-from hwn2n.search.settings import RECIPES
+from hwn2n.search.recipes import RECIPES
 
 TEACHERS = ("digits-cnn", "resnet20")
 

@@ -44,8 +44,9 @@ from hwn2n.run.folder import read_json, write_json
 from hwn2n.run.provenance import versions
 from hwn2n.search.choices.actions import SHRINK_VALUES
 from hwn2n.search.projection import counted_cost, project
+from hwn2n.search.recipes import build_settings, suited_to
 from hwn2n.search.school import School
-from hwn2n.search.settings import Settings, build_settings, suited_to
+from hwn2n.search.settings import Settings
 from hwn2n.search.widths import Widths
 
 FULL = "full"

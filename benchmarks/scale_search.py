@@ -25,7 +25,7 @@ from hwn2n.search.assemble import Workbench, assemble
 from hwn2n.search.executors import Here, RayOptions, Site
 from hwn2n.search.executors.ray_cluster import RayCluster
 from hwn2n.search.loop import Rounds, run_search
-from hwn2n.search.settings import build_settings
+from hwn2n.search.recipes import build_settings
 from hwn2n.search.workshop import SET_UP
 
 SEED = 0

@@ -30,7 +30,8 @@ from hwn2n.run.progress import Silent
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench
 from hwn2n.search.loop import Rounds, run_search
-from hwn2n.search.settings import Settings, build_settings
+from hwn2n.search.recipes import build_settings
+from hwn2n.search.settings import Settings
 
 SHAPE = (1, 8, 8)
 CLASSES = ("left", "right", "cross")

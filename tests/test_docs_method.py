@@ -10,7 +10,8 @@ from cli_tools import ROOT
 
 from hwn2n.distil.recipes import TrainSettings
 from hwn2n.search import loop
-from hwn2n.search.settings import RECIPES, StageSettings, settings_to_json
+from hwn2n.search.recipes import RECIPES
+from hwn2n.search.settings import StageSettings, settings_to_json
 
 PAGE = (ROOT / "docs" / "method.md").read_text()
 PAPER, FAST = (settings_to_json(RECIPES[name]) for name in ("paper", "fast"))

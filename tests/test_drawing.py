@@ -20,7 +20,7 @@ from hwn2n.network.capture import capture
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
 from hwn2n.search.inspection import find_rows
-from hwn2n.search.settings import RECIPES
+from hwn2n.search.recipes import RECIPES
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -18,7 +18,7 @@ from hwn2n.search.learners.imitation import best_actions
 from hwn2n.search.learners.reinforce import Reinforce
 from hwn2n.search.learners.reports import ReinforceSettings
 from hwn2n.search.policies import RemovalPolicy, ShrinkagePolicy, UniformPolicy
-from hwn2n.search.settings import build_settings
+from hwn2n.search.recipes import build_settings
 
 FEATURES = 3
 

@@ -8,7 +8,7 @@ from torch import nn
 import hwn2n as package
 from hwn2n.network.capture import capture
 from hwn2n.network.planner import Planner
-from hwn2n.search.settings import build_settings
+from hwn2n.search.recipes import build_settings
 
 SHAPE = (3, 8, 8)
 

@@ -20,7 +20,8 @@ from benchmarks.runs import RESULTS
 from hwn2n.distil.datasets import SOURCES
 from hwn2n.errors import InputError
 from hwn2n.network.teachers import TEACHERS
-from hwn2n.search.settings import RECIPES, build_settings, settings_to_json
+from hwn2n.search.recipes import RECIPES, build_settings
+from hwn2n.search.settings import settings_to_json
 
 TABLE_1_CASES = {
     "mnist-vgg13", "mnist-conv4", "cifar10-vgg19", "cifar10-resnet18", "cifar10-resnet34",

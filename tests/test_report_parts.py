@@ -27,7 +27,7 @@ from hwn2n.reporting.points import by_interest, load_baselines, pareto_front
 from hwn2n.reporting.relaxation import nearest, relaxations, standing
 from hwn2n.reporting.repeat import command, settings_table, target_name
 from hwn2n.run.candidate import State
-from hwn2n.search.settings import RECIPES, build_settings
+from hwn2n.search.recipes import RECIPES, build_settings
 
 BUDGET = small.budget("{metric: params, max: 100}", "{metric: flops, max: 10}")
 

@@ -13,7 +13,7 @@ from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.finish import choose
 from hwn2n.search.limits import Limits
-from hwn2n.search.settings import build_settings
+from hwn2n.search.recipes import build_settings
 
 
 def candidate(rollout, params, accuracy, reward, satisfied=True):

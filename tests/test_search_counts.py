@@ -10,7 +10,7 @@ from hwn2n.network.counts import count
 from hwn2n.network.operators.work import FLOPS
 from hwn2n.run.folder import RunFolder
 from hwn2n.search.assemble import assemble
-from hwn2n.search.settings import build_settings
+from hwn2n.search.recipes import build_settings
 
 
 class Gram(SmallNet):

@@ -30,7 +30,7 @@ from hwn2n.search.bounds.proof import Limit, prove
 from hwn2n.search.choices.actions import SHRINK_VALUES, smaller_kernel
 from hwn2n.search.projection import counted_cost
 from hwn2n.search.reach import check_reachable, smallest_student
-from hwn2n.search.settings import build_settings
+from hwn2n.search.recipes import build_settings
 
 
 class Chain(nn.Module):

@@ -12,14 +12,9 @@ import yaml
 
 from hwn2n.distil.recipes import STUDENT_RECIPES
 from hwn2n.errors import InputError
+from hwn2n.search.recipes import RECIPES, build_settings, suited_to
 from hwn2n.search.seeds import derive_seed
-from hwn2n.search.settings import (
-    RECIPES,
-    build_settings,
-    settings_from_json,
-    settings_to_json,
-    suited_to,
-)
+from hwn2n.search.settings import settings_from_json, settings_to_json
 
 
 def test_paper_is_the_paper() -> None:

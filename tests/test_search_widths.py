@@ -13,7 +13,7 @@ from hwn2n.network.decision import NOTHING
 from hwn2n.search.choices.actions import SHRINK_VALUES, ShrinkageStage
 from hwn2n.search.projection import project
 from hwn2n.search.reach import smallest_student
-from hwn2n.search.settings import build_settings
+from hwn2n.search.recipes import build_settings
 from hwn2n.search.widths import Widths
 
 

@@ -17,7 +17,8 @@ from hwn2n.network.files import load_teacher
 from hwn2n.run.folder import read_json, write_json
 from hwn2n.run.progress import Reporter, Silent
 from hwn2n.run.stop import Stop
-from hwn2n.search.settings import RECIPES, Settings, build_settings, settings_to_json
+from hwn2n.search.recipes import RECIPES, build_settings
+from hwn2n.search.settings import Settings, settings_to_json
 
 RUNS = Path("runs/benchmarks/paper")
 

@@ -13,7 +13,7 @@ from benchmarks.paper.lab import Lab
 from benchmarks.paper.results import entries_of
 from benchmarks.paper.rows import Row
 from benchmarks.paper.search import students
-from hwn2n.search.settings import RECIPES
+from hwn2n.search.recipes import RECIPES
 
 
 def listing(rows: Iterable[Row], lab: Lab, results: Path) -> str:

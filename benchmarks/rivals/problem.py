@@ -29,8 +29,9 @@ from hwn2n.network.inherit import Inheritance
 from hwn2n.network.planner import Planner
 from hwn2n.search.finish import CARE, beside_teacher, full_cost
 from hwn2n.search.limits import Limits
+from hwn2n.search.recipes import build_settings, suited_to
 from hwn2n.search.school import School
-from hwn2n.search.settings import Settings, build_settings, suited_to
+from hwn2n.search.settings import Settings
 
 COUNTED = ("params", "flops", "weight_bytes")
 """Columns that need no clock."""

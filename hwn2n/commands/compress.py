@@ -44,7 +44,8 @@ from hwn2n.search.executors.ray_cluster import RayCluster
 from hwn2n.search.executors.ray_start import import_ray
 from hwn2n.search.finish import choose, train_student
 from hwn2n.search.loop import Rounds, run_search
-from hwn2n.search.settings import Settings, build_settings, suited_to
+from hwn2n.search.recipes import build_settings, suited_to
+from hwn2n.search.settings import Settings
 
 __all__ = ["Result", "compress", "resume"]
 
@@ -76,7 +77,7 @@ def compress(
     `model`: a teacher file, or a module that maps images to logits. `budget`: a YAML file or its
     content; None searches without constraints. `data`: a name (see `load_data`) or a `Data`.
     `download`: fetch the data if it is missing. `out`: the run's folder, which must be new or
-    empty. `recipe` and `overrides`: see `search.settings`; a target's `round_to` and `min_width`
+    empty. `recipe` and `overrides`: see `search.recipes`; a target's `round_to` and `min_width`
     count where they say nothing. `policies`: saved policies to start
     from. `validation` (a number of images or a share) and `split_seed` choose the validation
     images; they and `image_size` default to those that the teacher's file names. `target`: what

@@ -30,7 +30,8 @@ from hwn2n.network.planner import Planner
 from hwn2n.run.folder import RunFolder, read_json
 from hwn2n.search.budget_reach import BudgetReach, budget_reach
 from hwn2n.search.inspection import Reach, Row, Smallest, find_reach, find_rows, find_smallest
-from hwn2n.search.settings import Settings, build_settings
+from hwn2n.search.recipes import build_settings
+from hwn2n.search.settings import Settings
 
 FORMAT_VERSION = 1
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwn2n.reporting.axes import NOTHING
-from hwn2n.search.settings import RECIPES, Settings, settings_to_json
+from hwn2n.search.recipes import RECIPES
+from hwn2n.search.settings import Settings, settings_to_json
 
 _OPTIONS = {
     "arch": "--arch",

@@ -8,7 +8,8 @@ from typing import Any
 
 from hwn2n.budget.strict_yaml import Document, load_yaml
 from hwn2n.errors import InputError
-from hwn2n.search.settings import Settings, build_settings
+from hwn2n.search.recipes import build_settings
+from hwn2n.search.settings import Settings
 
 
 def load_overrides(path: str | os.PathLike[str], recipe: str | Settings) -> dict[str, Any]:
