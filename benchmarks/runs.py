@@ -44,6 +44,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "policies of the paper, masks": {**PAPERS_POLICIES, "mask": True},
     "random actions": {"strategy": "random"},
     "evolution": {"strategy": "evolution"},
+    "evolution from uniform width": {"strategy": "evolution", "founders": 0},
     "local search": {"strategy": "local"},
     "uniform width": {"removal.updates": 0, "shrinkage.updates": 0},
     "uniform width, new weights": {

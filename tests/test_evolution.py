@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import small
+import torchvision
 from fakes import Heard
 
 from hwn2n.network.capture import capture
@@ -210,3 +211,20 @@ def test_the_command_takes_the_strategy(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "run" / "ledger.sqlite")
     assert {c.stage for c in ledger.candidates()} == {"anchor", STAGE}
     ledger.close()
+
+
+def test_a_whole_residual_branch_goes_in_one_change() -> None:
+    teacher = torchvision.models.resnet18(num_classes=3).eval()
+    planner = Planner(capture(teacher, (3, 32, 32)).architecture)
+    mutations = Mutations(planner, small.settings(), random.Random(1))
+    unit = {op: layer.operations for layer in mutations.layers for op in layer.operations}
+    gone = [mutations.mutated(NOTHING).removed for _ in range(200)]
+    whole = [set(branch.operations) for branch in mutations.branches]
+    assert any(removed >= branch for removed in gone for branch in whole)
+    for removed in gone:
+        planner.plan(Decision(removed))
+    branch = mutations.branches[0]
+    half = Decision(frozenset(unit[next(op for op in branch.operations if op in unit)]))
+    out = mutations._toggled(half, [branch])
+    assert out.removed >= set(branch.operations) > half.removed
+    assert not mutations._toggled(out, [branch]).removed

@@ -22,7 +22,7 @@ from fractions import Fraction
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.channels import ChannelGroup
 from hwn2n.network.decision import NOTHING, Decision
-from hwn2n.network.layers import find_layers
+from hwn2n.network.layers import Layer, find_layers
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.search.choices.actions import smaller_kernel
@@ -33,6 +33,7 @@ from hwn2n.search.settings import Settings
 
 STAGE = "evolution"
 _ODDS = (0.0, 0.1, 0.2, 0.3, 0.5)
+_KINDS, _SHARES = ("width", "layer", "branch", "kernel"), (0.55, 0.15, 0.15, 0.15)
 _TRIES = 50
 """So often a child is drawn anew that cannot be built or is known already."""
 
@@ -115,21 +116,29 @@ class Breeder:
 
 
 class Mutations:
-    """Small changes of a decision: a few widths, a layer taken out or put back, a kernel."""
+    """Small changes of a decision: a few widths, a layer or a whole residual branch taken out or
+    put back, a kernel.
+    """
 
     def __init__(self, planner: Planner, settings: Settings, generator: random.Random) -> None:
         self.planner = planner
         self.allowed = settings.widths
         self.random = generator
         self.layers = [x for x in find_layers(planner, settings.granularity) if x.removable]
+        # layer by layer a branch would have to lose accuracy before it no longer costs time
+        known = {layer.operations for layer in self.layers}
+        whole = [x for x in find_layers(planner, "block") if x.removable]
+        self.branches = [x for x in whole if x.operations not in known]
 
     def mutated(self, parent: Decision) -> Decision:
         """One or two changes; widths are proportions afterwards."""
         child = parent
         for _ in range(1 + (self.random.random() < 0.3)):
-            kind = self.random.choices(("width", "layer", "kernel"), (0.55, 0.3, 0.15))[0]
-            if kind == "layer" and self.layers:
-                child = self._layer(child)
+            kind = self.random.choices(_KINDS, _SHARES)[0]
+            if kind == "branch" and self.branches:
+                child = self._toggled(child, self.branches)
+            elif kind in ("layer", "branch") and self.layers:
+                child = self._toggled(child, self.layers)
             elif kind == "kernel":
                 child = self._kernel(child)
             else:
@@ -147,8 +156,8 @@ class Mutations:
         }
         return self._whole(Decision(removed, widths))
 
-    def _layer(self, decision: Decision) -> Decision:
-        layer = self.random.choice(self.layers)
+    def _toggled(self, decision: Decision, layers: Sequence[Layer]) -> Decision:
+        layer = self.random.choice(layers)
         there = decision.removed.issuperset(layer.operations)
         operations = set(layer.operations)
         removed = decision.removed - operations if there else decision.removed | operations
