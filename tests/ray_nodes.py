@@ -15,6 +15,10 @@ from hwn2n.search.executors import RayOptions
 
 ROOT = Path(__file__).parent.parent
 
+# Ray turns token authentication on for local clusters, and a process has one way to authenticate:
+# after a local cluster this one could no longer talk to the cluster of several nodes.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
 CASES: dict[str, dict[str, Any]] = {
     "policies": {"removal__rollouts": 3, "shrinkage__rollouts": 3},
     "evolution": {"strategy": "evolution", "founders": 4, "removal__rollouts": 4},
