@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hwn2n.distil.accuracy import Accuracy, accuracy, predict_logits
+from hwn2n.distil.accuracy import Accuracy, accuracy, accuracy_of, predict_logits
 from hwn2n.distil.batchnorm import recalibrate_batch_norm
 from hwn2n.distil.feed import DivergedError, Feed, choose_precision
 from hwn2n.distil.images import ImageSet
@@ -47,6 +47,10 @@ def test_accuracy_by_hand(batch_size):
     assert logits.argmax(1).tolist() == [0, 0, 1, 2, 2]
     assert not logits.requires_grad
     assert logits.dtype == torch.float32
+    again = accuracy_of(logits, images)
+    assert (again.top1, again.per_class[:2], again.n) == (found.top1, found.per_class[:2], 5)
+    with pytest.raises(DivergedError, match="1 of 5 images"):
+        accuracy_of(logits.index_fill(0, torch.tensor([3]), float("nan")), images)
 
 
 class Fixed(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,8 +66,9 @@ def reported(folder: RunFolder, planner: Planner, reporter: Reporter) -> Iterato
     try:
         yield
     except InterruptedRunError as error:
-        if not isinstance(error.__cause__, KeyboardInterrupt):  # the second Ctrl-C: at once
-            _drawn(folder, planner, reporter)
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            with suppress(KeyboardInterrupt):  # the second Ctrl-C: at once, without a report
+                _drawn(folder, planner, reporter)
         raise
     except Hwn2nError as error:
         none = isinstance(error, BudgetNotMetError) and error.result is None

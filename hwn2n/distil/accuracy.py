@@ -58,31 +58,51 @@ def accuracy(
         InputError: the number of logits is not the number of classes.
         DivergedError: some logits are NaN or infinite.
     """
-    correct: Tensor | None = None
-    total = torch.zeros(0)
-    broken = torch.zeros((), dtype=torch.int64, device=device)
     feed = Feed.make(mean, std, device, precision)
     model.to(feed.device)
+    counted = _Counted(images)
     with evaluating(model), torch.inference_mode():
         for batch, labels in _batches(images, batch_size):
             logits = feed.logits(model, feed.pixels(batch), images.num_classes)
-            labels = labels.to(feed.device)
-            if correct is None:
-                _check_labels(images, logits.shape[1])
-                correct = torch.zeros(logits.shape[1], dtype=torch.int64, device=feed.device)
-                total = torch.zeros_like(correct)
-            broken += (~logits.isfinite()).any(1).sum()
-            hit = (logits.argmax(1) == labels).long()
-            correct.scatter_add_(0, labels, hit)
-            total.scatter_add_(0, labels, torch.ones_like(labels))
-    _check_finite(int(broken), len(images))
-    counts = zip(correct.tolist() if correct is not None else [], total.tolist(), strict=True)
-    pairs = list(counts)
-    return Accuracy(
-        top1=sum(right for right, _ in pairs) / len(images),
-        per_class=tuple(right / of if of else float("nan") for right, of in pairs),
-        n=len(images),
-    )
+            counted.add(logits, labels.to(feed.device))
+    return counted.accuracy()
+
+
+def accuracy_of(logits: Tensor, images: ImageSet) -> Accuracy:
+    """What logits (N, K) that are known already say of the images; errors as of `accuracy`."""
+    counted = _Counted(images)
+    counted.add(logits, images.labels.to(logits.device))
+    return counted.accuracy()
+
+
+class _Counted:
+    """Right answers by class, summed on the device: looking at them would wait for a GPU."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
+        self.correct: Tensor | None = None
+        self.total = self.broken = torch.zeros(0)
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        if self.correct is None:
+            _check_labels(self.images, logits.shape[1])
+            self.correct = torch.zeros(logits.shape[1], dtype=torch.int64, device=logits.device)
+            self.total = torch.zeros_like(self.correct)
+            self.broken = torch.zeros((), dtype=torch.int64, device=logits.device)
+        self.broken += (~logits.isfinite()).any(1).sum()
+        hit = (logits.argmax(1) == labels).long()
+        self.correct.scatter_add_(0, labels, hit)
+        self.total.scatter_add_(0, labels, torch.ones_like(labels))
+
+    def accuracy(self) -> Accuracy:
+        assert self.correct is not None  # an image set is never empty
+        _check_finite(int(self.broken), len(self.images))
+        pairs = list(zip(self.correct.tolist(), self.total.tolist(), strict=True))
+        return Accuracy(
+            top1=sum(right for right, _ in pairs) / len(self.images),
+            per_class=tuple(right / of if of else float("nan") for right, of in pairs),
+            n=len(self.images),
+        )
 
 
 def predict_logits(

@@ -32,13 +32,16 @@ def teacher_logits(
     mean: Sequence[float],
     std: Sequence[float],
     device: torch.device | str = "cpu",
+    precision: str | None = None,
 ) -> Tensor:
-    """Logits (N, K), float32, of the images as they are, in eval mode and the device's precision.
+    """Logits (N, K), float32, of the images as they are, in eval mode.
+
+    `precision` is "fp32" or "bf16"; what is fast on the device by default.
 
     Kept in the cache folder under a digest of the teacher's weights, the images and everything
     else that they depend on; a cache that cannot be read or written costs time and nothing else.
     """
-    precision = choose_precision(device)
+    precision = precision or choose_precision(device)
     if len(images) < _LEAST_IMAGES:
         return predict_logits(teacher, images, mean, std, device, precision=precision)
     name = _digest(teacher, images, f"{list(mean)} {list(std)} {precision} {torch.__version__}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from hwn2n.budget.matrix import Constraints
-from hwn2n.distil.accuracy import Accuracy, accuracy
+from hwn2n.distil.accuracy import Accuracy, accuracy, accuracy_of
 from hwn2n.distil.augment import normalise
 from hwn2n.distil.batchnorm import recalibrate_batch_norm
 from hwn2n.distil.datasets import Data
@@ -166,9 +166,15 @@ class School:
             )
 
     def score(self, model: nn.Module, images: ImageSet | None = None) -> Accuracy:
-        """Accuracy on validation images (all of them by default)."""
+        """Accuracy on validation images (all of them by default), in float32.
+
+        The teacher's logits are kept: it is scored in every run, and may be slow.
+        """
         chosen = self.validation if images is None else images
-        return accuracy(model, chosen, self.data.mean, self.data.std, self.device)
+        how: dict[str, Any] = {"mean": self.data.mean, "std": self.data.std, "device": self.device}
+        if model is self.teacher:
+            return accuracy_of(teacher_logits(model, chosen, precision="fp32", **how), chosen)
+        return accuracy(model, chosen, **how)
 
     def protocol(
         self, effort: Effort, constraints: Constraints, *, looks: int = 1

@@ -1,0 +1,47 @@
+"""What a school says of a teacher is kept between runs, and is what anybody would find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import small
+
+from hwn2n.distil import logits as kept_logits
+from hwn2n.distil.accuracy import accuracy
+from hwn2n.network.capture import capture
+from hwn2n.network.inherit import Inheritance
+from hwn2n.network.planner import Planner
+from hwn2n.search.school import School
+
+
+def school() -> School:
+    teacher, data = small.small_teacher(), small.small_data()
+    captured = capture(teacher.model, data.image_shape, teacher.program)
+    inheritance = Inheritance(captured, Planner(captured.architecture))
+    return School(
+        teacher=teacher.model, inheritance=inheritance, data=data, settings=small.settings()
+    )
+
+
+def test_a_teacher_is_scored_once_and_by_all_its_weights(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HWN2N_CACHE", str(tmp_path))
+    monkeypatch.setattr(kept_logits, "_LEAST_IMAGES", 1)
+    first = school()
+    asked = []
+    first.teacher.register_forward_hook(lambda *_: asked.append(1))
+    data = first.data
+    wanted = accuracy(first.teacher, data.validation, data.mean, data.std)
+    asked.clear()
+    assert first.score(first.teacher) == wanted and asked
+    asked.clear()
+    assert first.score(first.teacher) == wanted and not asked
+    assert first.score(first.teacher, data.train) == accuracy(
+        first.teacher, data.train, data.mean, data.std
+    )
+    asked.clear()
+    for parameter in first.teacher.parameters():
+        parameter.data.neg_()
+    assert first.score(first.teacher).top1 != wanted.top1 and asked
