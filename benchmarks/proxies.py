@@ -50,37 +50,25 @@ from hwn2n.search.settings import Settings
 from hwn2n.search.widths import Widths
 
 FULL = "full"
+SLOW = {"train.batch_size": 128, "train.lr": 2e-3}
 PROXIES: dict[str, dict[str, Any]] = {
-    "1 x 5,000": {"train.epochs": 1, "train.max_images": 5000},
-    "4 x 5,000": {"train.epochs": 4, "train.max_images": 5000},
-    "1 x 10,000": {"train.epochs": 1, "train.max_images": 10_000},
-    "1 x 10,000, batches of 64": {
-        "train.epochs": 1,
-        "train.max_images": 10_000,
-        "train.batch_size": 64,
-    },
+    "1 x 5,000": {"train.max_images": 5000},
+    "1 x 10,000": {"train.max_images": 10_000},
     "2 x 10,000": {"train.epochs": 2, "train.max_images": 10_000},
-    "2 x 10,000, other images": {
-        "train.epochs": 2,
-        "train.max_images": 10_000,
-        "train.fresh": True,
+    "1 x 20,000": {"train.max_images": 20_000},
+    "1 x 20,000, batches of 32": {"train.max_images": 20_000, "train.batch_size": 32},
+    "1 x 20,000, batches of 128, a fifth of the rate": {"train.max_images": 20_000, **SLOW},
+    "4 x 5,000, batches of 128, a fifth of the rate": {
+        "train.epochs": 4,
+        "train.max_images": 5000,
+        **SLOW,
     },
-    "1 x 20,000": {"train.epochs": 1, "train.max_images": 20_000},
-    "1 x 20,000, new weights": {
-        "train.epochs": 1,
-        "train.max_images": 20_000,
-        "weights": "fresh",
-    },
+    "1 x 20,000, new weights": {"train.max_images": 20_000, "weights": "fresh"},
     "1 x 20,000, statistics not re-estimated": {
-        "train.epochs": 1,
         "train.max_images": 20_000,
         "recalibrate_images": 0,
     },
-    "1 x 20,000, fp32": {
-        "train.epochs": 1,
-        "train.max_images": 20_000,
-        "train.precision": "fp32",
-    },
+    "1 x 20,000, fp32": {"train.max_images": 20_000, "train.precision": "fp32"},
 }
 """Overrides of `recipe: fast`: epochs x images; weights are inherited unless said otherwise."""
 
