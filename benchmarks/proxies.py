@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -25,10 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.stats import kendalltau
 
+from benchmarks.rankings import FULL, table
 from benchmarks.runs import RESULTS
 from hwn2n.budget.load import load_budget
 from hwn2n.distil.datasets import load_data
@@ -49,7 +47,6 @@ from hwn2n.search.school import School
 from hwn2n.search.settings import Settings
 from hwn2n.search.widths import Widths
 
-FULL = "full"
 SLOW = {"train.batch_size": 128, "train.lr": 2e-3}
 PROXIES: dict[str, dict[str, Any]] = {
     "1 x 5,000": {"train.max_images": 5000},
@@ -134,7 +131,7 @@ def main() -> None:
                 print(rows[-1], file=sys.stderr, flush=True)
                 _write(path, rows, options, study)
     _write(path, rows, options, study)
-    print(table(rows))
+    print(table(rows, PROXIES))
 
 
 def _study(options: argparse.Namespace) -> Study:
@@ -239,7 +236,7 @@ def _write(
             "versions": versions(),
             "date": time.strftime("%Y-%m-%d"),
             "rows": rows,
-            "table": table(rows),
+            "table": table(rows, PROXIES),
         },
     )
 
@@ -248,56 +245,6 @@ def _public(data: str) -> str:
     """The data's name without the folders of whoever ran it."""
     kind, _, where = data.partition(":")
     return f"{kind}:{Path(where).name}" if where else kind
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: a line for each proxy, over the candidates that were trained in full too."""
-    full = {(r["candidate"], r["seed"]): r for r in rows if r["proxy"] == FULL}
-    lines = [
-        "| short training | candidates | seeds | s / candidate (median) "
-        "| tau (95 % interval) | tau within sizes (95 % interval) |",
-        "|---|---|---|---|---|---|",
-    ]
-    for proxy in PROXIES:
-        mine = [r for r in rows if r["proxy"] == proxy and (r["candidate"], r["seed"]) in full]
-        if len(mine) < 5:
-            continue
-        pairs = [
-            (r["size"], r["accuracy"], full[r["candidate"], r["seed"]]["accuracy"]) for r in mine
-        ]
-        lines.append(
-            f"| {proxy} | {len({r['candidate'] for r in mine})} | {len({r['seed'] for r in mine})} "
-            f"| {statistics.median(r['seconds'] for r in mine):.1f} "
-            f"| {_with_interval(pairs, within=False)} | {_with_interval(pairs, within=True)} |"
-        )
-    return "\n".join(lines)
-
-
-def _with_interval(pairs: list[tuple[float, float, float]], *, within: bool) -> str:
-    value = tau(pairs, within=within)
-    generator = np.random.default_rng(0)
-    again = []
-    for _ in range(500):
-        drawn = [pairs[i] for i in generator.integers(len(pairs), size=len(pairs))]
-        again.append(tau(drawn, within=within))
-    known = [x for x in again if not np.isnan(x)]
-    low, high = np.quantile(known, [0.025, 0.975]) if known else (float("nan"),) * 2
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
-
-
-def tau(pairs: list[tuple[float, float, float]], *, within: bool) -> float:
-    """Kendall's tau-b of (group, a, b); `within`: the mean over the groups by their size."""
-    if not within:
-        return float(kendalltau([a for _, a, _ in pairs], [b for _, _, b in pairs]).statistic)
-    values, weights = [], []
-    for group in {g for g, _, _ in pairs}:
-        mine = [(a, b) for g, a, b in pairs if g == group]
-        if len(mine) >= 3:
-            found = kendalltau([a for a, _ in mine], [b for _, b in mine]).statistic
-            if not np.isnan(found):
-                values.append(float(found))
-                weights.append(len(mine))
-    return float(np.average(values, weights=weights)) if values else float("nan")
 
 
 if __name__ == "__main__":

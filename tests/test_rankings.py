@@ -1,0 +1,49 @@
+"""Kendall's tau of short trainings against full ones, by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from benchmarks.rankings import FULL, table, tau
+
+
+def test_tau_by_hand() -> None:
+    # of six pairs five agree and one does not
+    pairs = [(0.1, 1.0, 1.0), (0.1, 2.0, 2.0), (0.1, 3.0, 4.0), (0.1, 4.0, 3.0)]
+    assert tau(pairs, within=False) == pytest.approx(4 / 6)
+    assert tau(pairs, within=True) == pytest.approx(4 / 6)
+
+
+def test_within_sizes_the_sizes_do_not_help() -> None:
+    small = [(0.1, 3.0, 1.0), (0.1, 2.0, 2.0), (0.1, 1.0, 3.0)]
+    large = [(0.2, 13.0, 11.0), (0.2, 12.0, 12.0), (0.2, 11.0, 13.0), (0.2, 10.0, 14.0)]
+    assert tau([*small, *large], within=True) == pytest.approx(-1.0)
+    # 12 pairs across the sizes agree, 3 + 6 within them do not
+    assert tau([*small, *large], within=False) == pytest.approx((12 - 9) / 21)
+    assert math.isnan(tau(small[:2], within=True))
+
+
+def row(candidate: int, proxy: str, accuracy: float, seed: int = 0) -> dict[str, Any]:
+    return {
+        "candidate": candidate,
+        "proxy": proxy,
+        "seed": seed,
+        "size": 0.1,
+        "accuracy": accuracy,
+        "seconds": 10.0 if proxy == FULL else 1.0,
+    }
+
+
+def test_a_line_for_each_proxy_and_the_full_training_with_another_seed() -> None:
+    rows = [row(n, FULL, n / 10) for n in range(6)]
+    rows += [row(n, "short", -n / 10) for n in range(6)]
+    rows += [row(n, "hardly begun", n / 10) for n in range(4)]
+    lines = table(rows, ["short", "hardly begun", "none"]).splitlines()
+    assert len(lines) == 3
+    assert lines[2] == "| short | 6 | 1 | 1.0 | -1.00 (-1.00 to -1.00) | -1.00 (-1.00 to -1.00) |"
+    rows += [row(n, FULL, n / 20, seed=1) for n in range(6)]
+    last = table(rows, ["short"]).splitlines()[-1]
+    assert last.startswith("| in full, with the next seed | 6 | 2 | 10.0 | 1.00 ")
