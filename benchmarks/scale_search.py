@@ -23,7 +23,7 @@ from hwn2n.run.progress import Silent, StageProgress
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench, assemble
 from hwn2n.search.executors import Here, RayOptions, Site
-from hwn2n.search.executors.ray_cluster import RayCluster
+from hwn2n.search.executors.ray_site import RaySite
 from hwn2n.search.loop import Rounds, run_search
 from hwn2n.search.recipes import build_settings
 from hwn2n.search.workshop import SET_UP
@@ -51,11 +51,11 @@ def site(workers: int) -> Iterator[Site]:
         yield Here()
         return
     cpus = (os.cpu_count() or 1) / workers
-    cluster = RayCluster(RayOptions(cpus=cpus), lambda text: print(text, file=sys.stderr))
+    ray = RaySite(RayOptions(cpus=cpus), lambda text: print(text, file=sys.stderr))
     try:
-        yield cluster
+        yield ray
     finally:
-        cluster.close()
+        ray.close()
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from hwn2n.run.scalars import with_scalars
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench, assemble
 from hwn2n.search.executors import Here, RayOptions, Site, ray_options
-from hwn2n.search.executors.ray_cluster import RayCluster
+from hwn2n.search.executors.ray_site import RaySite
 from hwn2n.search.executors.ray_start import import_ray
 from hwn2n.search.finish import choose, train_student
 from hwn2n.search.loop import Rounds, run_search
@@ -235,11 +235,11 @@ def _site(workers: RayOptions | None, reporter: Reporter) -> Iterator[Site]:
     if workers is None:
         yield Here()
         return
-    cluster = RayCluster(workers, reporter.message)
+    ray = RaySite(workers, reporter.message)
     try:
-        yield cluster
+        yield ray
     finally:
-        cluster.close()
+        ray.close()
 
 
 def _as_source(budget: str | os.PathLike[str] | Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""A Ray cluster as the site of a search, whether it is one machine or a thousand GPUs."""
+"""A Ray cluster, one machine or a thousand GPUs: tasks, their results, and who has what."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from typing import Any
 import torch
 
 from hwn2n.errors import Hwn2nError, InputError, one_line
-from hwn2n.hardware.target import Target
 from hwn2n.run.provenance import versions
 from hwn2n.search.executors import ray_worker
-from hwn2n.search.executors.base import Executor
-from hwn2n.search.executors.options import LOCAL, RayOptions
+from hwn2n.search.executors.options import RayOptions
 from hwn2n.search.executors.ray_start import connect, disconnect, import_ray
-from hwn2n.search.executors.site import Site
-from hwn2n.search.workshop import Workshop
 
 RETRIES = 8
 """A task is done again so often where its worker or its node died: what is preempted returns, but
@@ -27,7 +23,7 @@ LOOK_SECONDS = 30.0
 """After so long without any result it is looked whether the cluster still has room."""
 
 
-class RayCluster(Site):
+class RayCluster:
     """Connected from when it is made until `close`. Workers that it has started end with it.
 
     A process that is connected to a cluster already stays so, whatever the address.
@@ -45,51 +41,6 @@ class RayCluster(Site):
         """Disconnect; a local cluster ends."""
         if self._connected:
             disconnect(self.ray)
-
-    def target(self, target: Target, needed: Sequence[str]) -> Target:
-        """The target, asked on the nodes that have its resource.
-
-        Where there are none it is asked here, if it is this machine: `InputError` where it is not,
-        or where the resource was named.
-        """
-        from hwn2n.search.executors.ray_target import RayTarget
-
-        named = self.options.measure_resource
-        resource = named or target.name
-        found = {self._name(n): n["Resources"][resource] for n in self._having(resource)}
-        if not found:
-            self._check_here(target, needed)
-            return target
-        for node, quantity in found.items():
-            if quantity != 1:
-                raise InputError(
-                    f"node {node} must have resource {resource} with quantity 1, for one "
-                    f"measurement at a time, but has {quantity:g}"
-                )
-        return RayTarget(target, self, resource)
-
-    def _check_here(self, target: Target, needed: Sequence[str]) -> None:
-        """That nobody asked for another place than here, and that here is the right one."""
-        offered = sorted({r for n in self.nodes() for r in n["Resources"] if _is_custom(r)})
-        has = f"which has {', '.join(offered) or 'none'}"
-        if self.options.measure_resource is not None:
-            raise InputError(
-                f"--ray-measure-resource must be a resource of the cluster, {has}, but is "
-                f"{self.options.measure_resource!r}"
-            )
-        missing = {} if self.options.address == LOCAL else target.unavailable(needed)
-        if missing:
-            name, reason = next(iter(missing.items()))
-            raise InputError(
-                f"a node of the cluster, {has}, must have resource {target.name} to measure the "
-                f"budget's {name}, which cannot be measured here: {reason}"
-            )
-
-    def executor(self, workshop: Workshop) -> Executor:
-        """Tasks side by side on the cluster."""
-        from hwn2n.search.executors.ray_executor import RayExecutor
-
-        return RayExecutor(workshop, self)
 
     def order(self, **parts: Any) -> ray_worker.Order:
         """An order with objects of its own in the store.
@@ -194,21 +145,13 @@ class RayCluster(Site):
 
     def elsewhere(self, resource: str | None) -> dict[str, Any]:
         """Options that keep a task off the nodes that have a resource."""
-        ids = [] if resource is None else [node["NodeID"] for node in self._having(resource)]
+        ids = [] if resource is None else [node["NodeID"] for node in self.having(resource)]
         return {"label_selector": {"ray.io/node-id": f"!in({','.join(ids)})"}} if ids else {}
 
     def lacks(self, resource: str) -> str | None:
         """Says so if no node has a resource."""
-        return None if self._having(resource) else f"no node has resource {resource}"
+        return None if self.having(resource) else f"no node has resource {resource}"
 
-    def _having(self, resource: str) -> list[Mapping[str, Any]]:
+    def having(self, resource: str) -> list[Mapping[str, Any]]:
+        """The nodes that have some of a resource."""
         return [node for node in self.nodes() if resource in node["Resources"]]
-
-    @staticmethod
-    def _name(node: Mapping[str, Any]) -> str:
-        return f"{node['NodeManagerHostname']} ({node['NodeID'][:8]})"
-
-
-def _is_custom(resource: str) -> bool:
-    known = ("CPU", "GPU", "memory", "object_store_memory")
-    return resource not in known and not resource.startswith(("node:", "accelerator_type:"))

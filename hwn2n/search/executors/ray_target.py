@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -12,9 +12,7 @@ from hwn2n.hardware.measurement import FULL, Beside, Measurement, MeasurementPro
 from hwn2n.hardware.target import Target
 from hwn2n.search.executors import ray_worker
 from hwn2n.search.executors.kit import PackedTarget, on_cpu
-
-if TYPE_CHECKING:
-    from hwn2n.search.executors.ray_cluster import RayCluster
+from hwn2n.search.executors.ray_cluster import RayCluster
 
 
 class RayTarget(Target):
