@@ -194,7 +194,7 @@ def test_targets_that_need_no_name() -> None:
 def test_settings_name_what_is_not_the_recipes() -> None:
     assert not any(setting.changed for setting in settings_table(RECIPES["fast"]))
     changed = [s for s in settings_table(build_settings("fast", {"train.epochs": 9})) if s.changed]
-    assert [(s.name, s.value, s.usual) for s in changed] == [("train.epochs", "9", "2")]
+    assert [(s.name, s.value, s.usual) for s in changed] == [("train.epochs", "9", "1")]
 
 
 @pytest.mark.parametrize(
