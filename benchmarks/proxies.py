@@ -52,6 +52,11 @@ PROXIES: dict[str, dict[str, Any]] = {
     "1 x 5,000": {"train.max_images": 5000},
     "1 x 10,000": {"train.max_images": 10_000},
     "2 x 10,000": {"train.epochs": 2, "train.max_images": 10_000},
+    "2 x 10,000, other images": {
+        "train.epochs": 2,
+        "train.max_images": 10_000,
+        "train.fresh": True,
+    },
     "1 x 20,000": {"train.max_images": 20_000},
     "1 x 20,000, batches of 32": {"train.max_images": 20_000, "train.batch_size": 32},
     "1 x 20,000, batches of 128, a fifth of the rate": {"train.max_images": 20_000, **SLOW},

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,8 @@ def site(workers: int) -> Iterator[Site]:
         yield Here()
         return
     cpus = (os.cpu_count() or 1) / workers
-    ray = RaySite(RayOptions(cpus=cpus), lambda text: print(text, file=sys.stderr))
-    try:
+    with closing(RaySite(RayOptions(cpus=cpus), lambda text: print(text, file=sys.stderr))) as ray:
         yield ray
-    finally:
-        ray.close()
 
 
 @contextmanager

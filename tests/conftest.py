@@ -100,3 +100,10 @@ def digits_run(
     )
     assert outcome.code == 0, outcome.err
     return run, outcome
+
+
+@pytest.fixture
+def logits_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A teacher's logits are kept however few they are, in an empty cache folder of the test."""
+    monkeypatch.setenv("HWN2N_CACHE", str(tmp_path))
+    monkeypatch.setattr("hwn2n.distil.logits._LEAST_IMAGES", 1)

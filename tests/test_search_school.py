@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import small
 
-from hwn2n.distil import logits as kept_logits
 from hwn2n.distil.accuracy import accuracy
 from hwn2n.network.capture import capture
 from hwn2n.network.inherit import Inheritance
@@ -24,11 +21,8 @@ def school() -> School:
     )
 
 
-def test_a_teacher_is_scored_once_and_by_all_its_weights(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("HWN2N_CACHE", str(tmp_path))
-    monkeypatch.setattr(kept_logits, "_LEAST_IMAGES", 1)
+@pytest.mark.usefixtures("logits_kept")
+def test_a_teacher_is_scored_once_and_by_all_its_weights() -> None:
     first = school()
     asked = []
     first.teacher.register_forward_hook(lambda *_: asked.append(1))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import small
 import torch
 from torch import Tensor, nn
 
-from hwn2n.distil import logits as kept_logits
 from hwn2n.distil import views
 from hwn2n.distil.accuracy import predict_logits
 from hwn2n.distil.losses import LogitL2
@@ -74,11 +72,8 @@ def test_each_image_meets_the_logits_of_its_own_view_in_the_order_asked_for(coun
     assert torch.equal(same.images[back.flip(0)], seen.images[among])
 
 
-def test_a_second_training_does_not_ask_the_teacher(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("HWN2N_CACHE", str(tmp_path))
-    monkeypatch.setattr(kept_logits, "_LEAST_IMAGES", 1)
+@pytest.mark.usefixtures("logits_kept")
+def test_a_second_training_does_not_ask_the_teacher() -> None:
     teacher = Counting()
     trained(HOW, teacher, seed=0)
     assert teacher.asked == 3 * 150

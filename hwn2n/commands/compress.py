@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -235,11 +235,8 @@ def _site(workers: RayOptions | None, reporter: Reporter) -> Iterator[Site]:
     if workers is None:
         yield Here()
         return
-    ray = RaySite(workers, reporter.message)
-    try:
+    with closing(RaySite(workers, reporter.message)) as ray:
         yield ray
-    finally:
-        ray.close()
 
 
 def _as_source(budget: str | os.PathLike[str] | Mapping[str, Any]) -> Any:
