@@ -6,13 +6,13 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hwn2n
-from hwn2n.errors import BudgetNotMetError
+from hwn2n.errors import BudgetNotMetError, InconclusiveError
 from hwn2n.hardware.fingerprint import fingerprint
 from hwn2n.run.candidate import State
 from hwn2n.run.folder import RunFolder, read_json, write_json
@@ -23,6 +23,9 @@ from hwn2n.run.stop import Stop
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+
+NOTHING_FOUND = "nothing-found.json"
+"""In the folder of a search that has ended without a student."""
 
 PAPERS_POLICIES = {
     **dict.fromkeys(["removal.prior", "shrinkage.prior", "near_miss"], 0.0),
@@ -44,6 +47,13 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "policies of the paper, masks": {**PAPERS_POLICIES, "mask": True},
     "random actions": {"strategy": "random"},
     "evolution": {"strategy": "evolution"},
+    "evolution, 20 founders": {"strategy": "evolution", "founders": 20},
+    "evolution, 30 founders": {"strategy": "evolution", "founders": 30},
+    "local search, 30 founders": {"strategy": "local", "founders": 30},
+    "policies, blocks": {"granularity": "block"},
+    "policies, blocks, weak prior": {"granularity": "block", "removal.prior": 0.5},
+    "policies, weak prior": {"removal.prior": 0.5},
+    "random actions, blocks": {"strategy": "random", "granularity": "block"},
     "evolution from uniform width": {"strategy": "evolution", "founders": 0},
     "local search": {"strategy": "local"},
     "uniform width": {"removal.updates": 0, "shrinkage.updates": 0},
@@ -74,34 +84,43 @@ class Experiment:
 
 
 def run_all(
-    experiment: Experiment, strategies: Sequence[str], seeds: Sequence[int], folder: Path
+    experiment: Experiment,
+    strategies: Sequence[str],
+    seeds: Sequence[int],
+    folder: Path,
+    *,
+    done: Collection[tuple[str, int]] = (),
 ) -> list[dict[str, Any]]:
     """Run what is not done yet, seed by seed; returns one row for each run that is complete.
 
-    Ctrl-C ends it after the candidate in hand; the next call goes on from there.
+    `done` are strategies and seeds that were run elsewhere. Ctrl-C ends it after the candidate in
+    hand; the next call goes on from there.
     """
     stop = Stop()
     with stop.on_ctrl_c():
         for seed in seeds:
             for strategy in strategies:
-                _run(experiment, strategy, seed, folder / f"{slug(strategy)}-{seed}", stop)
+                if (strategy, seed) not in done:
+                    _run(experiment, strategy, seed, folder / f"{slug(strategy)}-{seed}", stop)
     return collect(strategies, seeds, folder)
 
 
 def collect(strategies: Sequence[str], seeds: Sequence[int], folder: Path) -> list[dict[str, Any]]:
-    """Rows of the runs that are complete."""
+    """Rows of the runs that are complete, those that found no student included."""
     rows = []
     for strategy in strategies:
         for seed in seeds:
             path = folder / f"{slug(strategy)}-{seed}"
             if (path / "result.json").exists():
                 rows.append(row_of(strategy, seed, path))
+            elif (path / NOTHING_FOUND).exists():
+                rows.append({"strategy": strategy, "seed": seed, **read_json(path / NOTHING_FOUND)})
     return rows
 
 
 def _run(experiment: Experiment, strategy: str, seed: int, path: Path, stop: Stop) -> None:
     run = RunFolder(path)
-    if run.result.exists():
+    if run.result.exists() or (path / NOTHING_FOUND).exists():
         return
     reporter = PlainLines(sys.stderr, every=30)
     try:
@@ -125,8 +144,12 @@ def _run(experiment: Experiment, strategy: str, seed: int, path: Path, stop: Sto
                 reporter=reporter,
                 stop=stop,
             )
-    except BudgetNotMetError as error:
+    except (BudgetNotMetError, InconclusiveError) as error:
         print(f"{path.name}: {error}", file=sys.stderr)
+        if not run.result.exists():
+            settings = {**read_json(run.config)["settings"], "seed": None}
+            found = {"inside": False, "reason": str(error), "settings": settings}
+            write_json(path / NOTHING_FOUND, found)
 
 
 def row_of(strategy: str, seed: int, path: Path) -> dict[str, Any]:
@@ -196,14 +219,23 @@ def publish(
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: one line for each strategy, mean and spread over its seeds."""
+    """Markdown: one line for each strategy, median and spread over its seeds.
+
+    `inside`: how many of its students were surely inside the budget, of all its seeds; the other
+    columns are of those. A strategy of which none was has a line of its own all the same.
+    """
     lines = [
-        "| strategy | seeds | candidates | params | test accuracy (mean, min to max) "
+        "| strategy | inside | candidates | params | test accuracy (median, min to max) "
         "| search s | s / candidate | final training s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for strategy in dict.fromkeys(row["strategy"] for row in rows):
-        mine = [row for row in rows if row["strategy"] == strategy]
+        every = [row for row in rows if row["strategy"] == strategy]
+        mine = [row for row in every if row["inside"]]
+        inside = f"{len(mine)} of {len(every)}"
+        if not mine:
+            lines.append(f"| {strategy} | {inside} | | | | | | |")
+            continue
         test = [100 * row["test_accuracy"] for row in mine]
         params = [int(row["params"]) for row in mine]
         counts = sorted({row["candidates"]["all"] for row in mine})
@@ -211,9 +243,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         each = statistics.mean(row["seconds_per_trained_candidate"] for row in mine)
         final = statistics.mean(row["seconds"]["final_training"] for row in mine)
         lines.append(
-            f"| {strategy} | {len(mine)} | {', '.join(map(str, counts))} "
+            f"| {strategy} | {inside} | {', '.join(map(str, counts))} "
             f"| {min(params):,} to {max(params):,} "
-            f"| {statistics.mean(test):.2f} % ({min(test):.2f} to {max(test):.2f}) "
+            f"| {statistics.median(test):.2f} % ({min(test):.2f} to {max(test):.2f}) "
             f"| {search:.0f} | {each:.1f} | {final:.0f} |"
         )
     return "\n".join(lines)

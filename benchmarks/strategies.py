@@ -5,7 +5,8 @@
 Each strategy is run with the same teacher, budget, evaluations, seeds, search training and final
 training; `uniform width` evaluates one network, and `uniform width, new weights` trains that one
 from fresh weights by the same distillation. With `--rivals` those of benchmarks/rivals follow,
-under the same budget, final training and test. Resumable: what is complete is not run again.
+under the same budget, final training and test. Resumable: what is complete is not run again, nor
+are the rows of a result file that is published already.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ from typing import Any
 
 import torch
 
+from benchmarks.earlier import earlier_rows, joined
 from benchmarks.rivals.run import RIVALS, run_rivals
 from benchmarks.rivals.run import collect as collect_rivals
 from benchmarks.runs import RESULTS, STRATEGIES, Experiment, collect, publish, run_all, table
 from hwn2n.network.files import load_teacher
 from hwn2n.run.folder import write_json
 from hwn2n.run.progress import PlainLines
+from hwn2n.run.provenance import digest
+from hwn2n.search.recipes import build_settings
+from hwn2n.search.settings import settings_to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,9 @@ class Case:
 CASES: dict[str, Case] = {
     "digits-5%": Case(
         teacher="resnet20 on digits", data="digits", limits={"params": "5%"}, overrides={}
+    ),
+    "digits-2%": Case(
+        teacher="resnet20 on digits", data="digits", limits={"params": "2%"}, overrides={}
     ),
     "mnist-0.2%": Case(
         teacher="vgg13 on MNIST",
@@ -67,7 +75,7 @@ CASES: dict[str, Case] = {
     ),
 }
 
-AT = (10, 20, 50, 100)
+AT = (10, 20, 40, 100)
 """Evaluations at which the best search accuracy so far is shown."""
 
 SHARES = (0.25, 0.5, 1.0)
@@ -104,38 +112,62 @@ def main() -> None:
         overrides={**case.overrides, **_overrides(options.set)},
         device=options.device,
     )
+    loaded = load_teacher(options.teacher)
+    same = {
+        "case": {"teacher": case.teacher, "limits": case.limits, "target": case.target},
+        "teacher_weights": digest(loaded.model.state_dict()),
+        "training": _training(experiment.overrides),
+    }
+    path = options.results / f"{experiment.name}.json"
     if not options.only_publish:
-        run_all(experiment, options.strategies, options.seeds, folder)
-        run_rivals(
-            teacher=options.teacher,
-            data=experiment.data,
-            data_root=experiment.data_root,
-            budget=Path(str(experiment.budget)),
-            rivals=options.rivals,
-            seeds=options.seeds,
-            runs=folder,
-            overrides={**experiment.overrides, "device": options.device},
-            reporter=PlainLines(sys.stderr, every=30),
-        )
-    rows = collect(list(STRATEGIES), options.seeds, folder)
-    rivals = [row for row in collect_rivals(list(RIVALS), options.seeds, folder) if row["inside"]]
+        done = {(row["strategy"], row["seed"]) for row in earlier_rows(path, same)}
+        run_all(experiment, options.strategies, options.seeds, folder, done=done)
+        for seed in options.seeds:
+            run_rivals(
+                teacher=options.teacher,
+                data=experiment.data,
+                data_root=experiment.data_root,
+                budget=Path(str(experiment.budget)),
+                rivals=[name for name in options.rivals if (name, seed) not in done],
+                seeds=[seed],
+                runs=folder,
+                overrides={**experiment.overrides, "device": options.device},
+                reporter=PlainLines(sys.stderr, every=30),
+            )
+    now = collect(list(STRATEGIES), options.seeds, folder)
+    now += [_rivals_row(row) for row in collect_rivals(list(RIVALS), options.seeds, folder)]
+    # read again: another process may have published its seeds meanwhile
+    rows = joined(now, earlier_rows(path, same), [*STRATEGIES, *RIVALS])
     if not rows:
         print("no run is complete yet")
         return
-    loaded = load_teacher(options.teacher)
     extra = {
-        "case": {"teacher": case.teacher, "limits": case.limits, "target": case.target},
+        **same,
         "teacher": {
             "params": sum(p.numel() for p in loaded.model.parameters()),
             **loaded.metadata,
         },
         "threads": options.threads,
-        "rivals": rivals,
-        "table": f"{table([*rows, *rivals])}\n\n{curves(rows)}",
+        "table": f"{table(rows)}\n\n{curves(rows)}",
     }
     command = f"python -m benchmarks.strategies --case {options.case} --teacher FILE"
-    publish(experiment, rows, extra, options.results / f"{experiment.name}.json", command=command)
+    publish(experiment, rows, extra, path, command=command)
     print(extra["table"])
+
+
+def _training(overrides: dict[str, Any]) -> dict[str, Any]:
+    """What all strategies have in common: how many candidates, and how they are trained."""
+    settings = settings_to_json(build_settings("fast", overrides))
+    stages = {name: settings[name] for name in ("removal", "shrinkage")}
+    names = ("train", "final", "final_lambda", "recalibrate_images", "validation_images")
+    candidates = sum(stage["updates"] * stage["rollouts"] for stage in stages.values())
+    return {"candidates": candidates, **{name: settings[name] for name in names}}
+
+
+def _rivals_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Of a rival's result what stands in a table, and what repeats it."""
+    left_out = ("machine", "versions", "target", "cost", "teacher", "rows", "export_difference")
+    return {name: value for name, value in row.items() if name not in left_out}
 
 
 def _budget_file(case: Case, folder: Path) -> Path:
@@ -170,19 +202,21 @@ def curves(rows: list[dict[str, Any]]) -> str:
 
     In per cent of the validation images, the median over the seeds.
     """
-    searches = [row for row in rows if len(row["seconds_by_candidate"]) > 1]
-    quickest = min((row["seconds_by_candidate"][-1] for row in searches), default=0.0)
+    rows = [row for row in rows if len(row.get("best_search_accuracy_by_candidate", [])) > 1]
+    longest = max((len(row["best_search_accuracy_by_candidate"]) for row in rows), default=0)
+    counts = [n for n in AT if n <= longest]
+    quickest = min((row["seconds_by_candidate"][-1] for row in rows), default=0.0)
     seconds = [share * quickest for share in SHARES if quickest]
     lines = [
         "| strategy | "
-        + " | ".join([*(f"best of {n}" for n in AT), *(f"after {s:.0f} s" for s in seconds)])
+        + " | ".join([*(f"best of {n}" for n in counts), *(f"after {s:.0f} s" for s in seconds)])
         + " | inside the budget |",
-        "|---|" + "---|" * (len(AT) + len(seconds) + 1),
+        "|---|" + "---|" * (len(counts) + len(seconds) + 1),
     ]
     for strategy in dict.fromkeys(row["strategy"] for row in rows):
         mine = [row for row in rows if row["strategy"] == strategy]
         best = []
-        for n in AT:
+        for n in counts:
             known = [row["best_search_accuracy_by_candidate"] for row in mine]
             reached = [curve[n - 1] for curve in known if len(curve) >= n]
             best.append(f"{100 * statistics.median(reached):.2f}" if reached else "")

@@ -22,7 +22,8 @@ from hwn2n.run.ledger import Ledger
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench, assemble
 from hwn2n.search.loop import Rounds, run_search
-from hwn2n.search.strategies.evolution import STAGE, Breeder, Mutations
+from hwn2n.search.strategies.evolution import STAGE, Breeder
+from hwn2n.search.strategies.mutations import Mutations
 
 PLANNER = Planner(capture(small.small_teacher().model, small.SHAPE).architecture)
 WHOLE = {"conv1": 8, "conv2": 8, "conv3": 6}
@@ -117,7 +118,7 @@ def test_a_layer_that_goes_takes_its_kernel_along() -> None:
 def test_widths_are_those_that_the_settings_allow() -> None:
     settings = small.settings(round_to=4, min_width=4)
     mutations = Mutations(PLANNER, settings, random.Random(4))
-    decision = mutations.random_decision()
+    decision = mutations.founder(0.5)
     for _ in range(100):
         decision = mutations.mutated(decision)
         assert all(width in (4, WHOLE[name]) for name, width in decision.widths.items())
@@ -125,10 +126,27 @@ def test_widths_are_those_that_the_settings_allow() -> None:
 
 def test_founders_are_far_apart() -> None:
     mutations = Mutations(PLANNER, small.settings(), random.Random(3))
-    founders = [mutations.random_decision() for _ in range(100)]
-    assert {len(f.removed) > 0 for f in founders} == {True, False}
-    shares = [f.widths["conv2"] / 8 for f in founders if "conv2" in f.widths]
-    assert min(shares) <= 0.5 and max(shares) == 1.0
+    shares = [n / 100 for n in range(100)]
+    founders = [mutations.founder(share) for share in shares]
+    assert not founders[0].removed
+    first, last = founders[:30], founders[70:]
+    assert sum(len(f.removed) for f in first) < sum(len(f.removed) for f in last) / 3
+    assert {len(set(map(str, f.widths.values()))) > 1 for f in founders} == {True, False}
+    widths = [f.widths["conv2"] / 8 for f in founders if "conv2" in f.widths]
+    assert min(widths) <= 0.5 and max(widths) == 1.0
+    assert all(max(f.widths[n] / WHOLE[n] for n in f.widths) == 1.0 for f in founders if f.widths)
+
+
+def test_without_proportions_a_decision_is_as_wide_as_it_says() -> None:
+    mutations = Mutations(PLANNER, small.settings(), random.Random(3), proportions=False)
+    founders = [mutations.founder(0.0) for _ in range(100)]
+    widest = [max(f.widths[n] / WHOLE[n] for n in f.widths) for f in founders]
+    assert min(widest) < 0.3 and max(widest) == 1.0
+    narrow = Decision(widths={"conv1": 2, "conv2": 2, "conv3": 2})
+    children = [mutations.mutated(narrow).widths for _ in range(200)]
+    assert any(all(child[n] > 2 for n in narrow.widths) for child in children if len(child) == 3)
+    assert any(all(child[n] == 1 for n in narrow.widths) for child in children if len(child) == 3)
+    assert mutations._whole(narrow).widths == narrow.widths
 
 
 def test_every_kind_of_change_happens_and_can_be_undone() -> None:

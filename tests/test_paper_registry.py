@@ -132,7 +132,7 @@ def test_the_list_says_what_was_run_and_why_not(tmp_path: Path) -> None:
     assert "power_avg cannot be measured: no power source" in power
     cut = entry(size="small", said=SMALL.describe())
     said = state(ROWS["table1-cifar10-resnet18"], {"fast": cut}, lab)
-    assert "run at reduced size (small: at most 10,000 train images" in said
+    assert "run at reduced size (small: at most 4,000 train images" in said
 
 
 def test_cifar10_is_the_real_one_where_it_is_there(tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ def test_an_interrupted_training_goes_on_to_the_same_result(tmp_path: Path) -> N
         assert gone_on[key] == whole[key]
     assert run_small(tmp_path / "torn", ["uniform inherited"]) == [gone_on]  # not done again
     assert collect(["uniform inherited"], [0], tmp_path / "torn") == [gone_on]
-    assert "| uniform inherited | 1 | 0 |" in table([gone_on])
+    assert "| uniform inherited | 1 of 1 | 0 |" in table([gone_on])
 
 
 def test_a_run_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -95,14 +95,14 @@ FULL = Size(name="full")
 
 SMALL = Size(
     name="small",
-    images=10_000,
-    validation_images=2_000,
-    epochs=8,
+    images=4_000,
+    validation_images=1_000,
+    epochs=6,
     search_epochs=2,
-    updates=10,
+    updates=6,
     rollouts=5,
 )
-"""`--reduced`: hours on a few cores rather than days on a GPU."""
+"""`--reduced`: minutes to hours of one core for a row, rather than days of a GPU."""
 
 TINY = Size(
     name="tiny",
