@@ -20,6 +20,7 @@ from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import PlainLines
 from hwn2n.run.provenance import versions
 from hwn2n.run.stop import Stop
+from hwn2n.search.runoff import STAGE as RUNOFF
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -161,6 +162,8 @@ def row_of(strategy: str, seed: int, path: Path) -> dict[str, Any]:
     best, curve = 0.0, []
     clock, clocks = 0.0, []
     for candidate in candidates:
+        if candidate.stage == RUNOFF:
+            continue  # trained longer than the others
         clock += sum(candidate.seconds.values())
         clocks.append(round(clock, 2))
         known = candidate.state not in (State.STOPPED, State.ILLEGAL)

@@ -80,15 +80,19 @@ class Evaluator:
             teacher_params=teacher_params,
         )
 
-    def evaluate(self, proposals: Sequence[Proposal], *, epsilon: float) -> Iterator[Candidate]:
+    def evaluate(
+        self, proposals: Sequence[Proposal], *, epsilon: float, epochs: int | None = None
+    ) -> Iterator[Candidate]:
         """Evaluate proposals, in order, and write each to the ledger before it is given back.
+
+        `epochs` stand in place of the search training's own, and nothing is halved then.
 
         One that the ledger has already is not evaluated again: then the row is what counts, its
         actions included, for they were the ones taken.
         """
-        works = [self._begin(proposal, epsilon) for proposal in proposals]
-        tasks = self._tasks(works)
-        if self.settings.halving_epochs and len(tasks) > 1:
+        works = [self._begin(proposal, epsilon, epochs) for proposal in proposals]
+        tasks = self._tasks(works, epochs)
+        if self.settings.halving_epochs and epochs is None and len(tasks) > 1:
             outcomes = iter(self._halved(tasks))
             self._waiting = _always
         else:
@@ -135,7 +139,7 @@ class Evaluator:
         names = json.dumps([op.source or op.name for op in architecture])
         return hashlib.sha256(f"{key} {names}".encode()).hexdigest()[:16]
 
-    def _begin(self, proposal: Proposal, epsilon: float) -> Work:
+    def _begin(self, proposal: Proposal, epsilon: float, epochs: int | None) -> Work:
         place = proposal.place
         work = Work(proposal, epsilon)
         work.done = self.ledger.find(place.stage, place.iteration, place.rollout)
@@ -151,13 +155,15 @@ class Evaluator:
         except IllegalArchitectureError as error:
             work.reason = str(error)
             return work
+        if epochs is not None:
+            key = f"{key}x{epochs}"
         cost = {name: known[name] for name in self.counted}
         work.planned = Planned(decision, architecture, key, cost)
         if not cost["params"].value:
             work.reason = "nothing is left to train"
         return work
 
-    def _tasks(self, works: Sequence[Work]) -> list[Task]:
+    def _tasks(self, works: Sequence[Work], epochs: int | None) -> list[Task]:
         """Tasks for those that need one: not the networks that were trained often enough before,
         by the ledger or earlier in this batch."""
         tasks: list[Task] = []
@@ -178,6 +184,7 @@ class Evaluator:
                 compression=self.rows.compression(planned.cost),
                 epsilon=work.epsilon,
                 seed=self._seed(planned.key, number),
+                epochs=epochs,
                 measured=earlier_readings(before, self.workshop.measured),
             )
             tasks.append(work.task)

@@ -34,6 +34,7 @@ from hwn2n.run.progress import Reporter
 from hwn2n.run.stop import Stop
 from hwn2n.search.evaluate import Evaluator
 from hwn2n.search.limits import Limits
+from hwn2n.search.runoff import ranked
 from hwn2n.search.school import School
 from hwn2n.search.seeds import derive_seed
 
@@ -61,22 +62,17 @@ class Choice:
 def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFolder) -> Choice:
     """The best candidate whose measured costs, measured again, are inside the budget.
 
-    Best by reward, as the paper has it, or by validation accuracy (`Settings.choose_by`).
-
-    A reading during the search is short; the best of many short readings is too good. So the
-    winner is measured once more, in full and alone, and gives way to the next one unless it is
-    surely inside, beside the teacher where a limit is a share of what that measures. If none is,
-    the first of which the readings say so, though not surely, is taken.
+    Best as `runoff.ranked` has it. A reading during the search is short; the best of many short
+    readings is too good. So the winner is measured once more, in full and alone, and gives way to
+    the next one unless it is surely inside, beside the teacher where a limit is a share of what
+    that measures. If none is, the first of which the readings say so, though not surely, is taken.
     The choice is kept in the folder: after a resume another measurement must not choose another.
     Raises `BudgetNotMetError` if no candidate is inside the budget.
     """
     kept = read_json(folder.choice)["candidate"] if folder.choice.exists() else None
     again: dict[int | None, Beside] = {}
     unsure: Choice | None = None
-    candidates = ledger.best()
-    if evaluator.settings.choose_by == "accuracy" and evaluator.constraints.rows:
-        candidates.sort(key=lambda c: -(c.accuracy or 0.0))  # stable: then by reward
-    for candidate in candidates:
+    for candidate in ranked(ledger, evaluator):
         if kept not in (None, candidate.id):
             continue
         decision = Decision.from_json(candidate.decision)

@@ -11,6 +11,7 @@ and all others. Each is a setting, and off in `recipe: paper`:
 22. Another strategy may propose (`strategy`, evolution.py).
 23. What the countable limits already exclude may never be sampled (`mask`, choices/masks.py).
 24. Updates may also imitate the best candidates so far (`imitate`, learners).
+30. The best candidates may train longer before one is chosen (`runoff`, runoff.py).
 
 And always (6): a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.
@@ -24,6 +25,7 @@ from pathlib import Path
 from hwn2n.network.decision import NOTHING
 from hwn2n.search.proposals import Proposal
 from hwn2n.search.rounds import ANCHOR, SEARCH, Rounds
+from hwn2n.search.runoff import run_off
 from hwn2n.search.strategies.evolution import run_evolution
 from hwn2n.search.strategies.stages import run_stages
 
@@ -45,4 +47,5 @@ def run_search(rounds: Rounds, start_from: Mapping[str, Path] | None = None) -> 
         run_evolution(rounds)
     else:
         run_stages(rounds, start_from or {})
+    run_off(rounds)
     rounds.clock.lap(SEARCH)

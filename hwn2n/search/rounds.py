@@ -35,15 +35,20 @@ class Rounds:
     clock: Clock
 
     def evaluate(
-        self, proposals: Sequence[Proposal], *, epsilon: float, iterations: int
+        self,
+        proposals: Sequence[Proposal],
+        *,
+        epsilon: float,
+        iterations: int,
+        epochs: int | None = None,
     ) -> list[Candidate]:
-        """The candidates of one iteration of `iterations`, in order.
+        """The candidates of one iteration of `iterations`, in order; `epochs` as in `Evaluator`.
 
         Raises `InterruptedRunError` where it was asked to stop, once those whose work is done are
         in the ledger.
         """
         found = []
-        for candidate in self.evaluator.evaluate(proposals, epsilon=epsilon):
+        for candidate in self.evaluator.evaluate(proposals, epsilon=epsilon, epochs=epochs):
             found.append(candidate)
             self._report(candidate, len(proposals), iterations)
             if not self.evaluator.next_is_done():

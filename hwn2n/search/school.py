@@ -78,9 +78,14 @@ class School:
             weights = fresh_weights(architecture, seed=seed)
         return instantiate_with(architecture, weights)
 
-    def train_briefly(self, student: nn.Module, *, seed: int) -> Accuracy:
-        """Search training (section 3.4: the L2 of the logits), scored on validation images."""
-        self._train_briefly(student, seed=seed)
+    def train_briefly(
+        self, student: nn.Module, *, seed: int, epochs: int | None = None
+    ) -> Accuracy:
+        """Search training (section 3.4: the L2 of the logits), scored on validation images.
+
+        `epochs` stand in place of those of the settings.
+        """
+        self._train_briefly(student, seed=seed, epochs=epochs)
         return self._scored(student)
 
     def train_partly(
@@ -105,7 +110,9 @@ class School:
         self._recalibrate(student)
         return self.score(student, self.search_validation)
 
-    def _train_briefly(self, student: nn.Module, *, seed: int, **how: Any) -> None:
+    def _train_briefly(
+        self, student: nn.Module, *, seed: int, epochs: int | None = None, **how: Any
+    ) -> None:
         settings = self.settings
         train(
             student,
@@ -113,6 +120,7 @@ class School:
             LogitL2(),
             replace(
                 settings.train,
+                epochs=epochs or settings.train.epochs,
                 max_images=settings.train.max_images if settings.train.fresh else None,
                 keep_best=False,
                 patience=None,

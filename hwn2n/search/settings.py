@@ -141,6 +141,13 @@ class Settings(_Frozen):
         "0 = all do",
     )
     halving_keep: float = Field(0.5, gt=0, lt=1, description="the share that trains on")
+    runoff: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="so many of the best candidates train anew before one is chosen (runoff.py)",
+    )
+    runoff_epochs: int = Field(3, ge=1, le=10_000, description="epochs of their search training")
     validation_images: int | None = Field(
         None, ge=10, description="images that score a candidate; None = the whole split"
     )

@@ -34,8 +34,9 @@ class Task:
     """One network to measure and, if its reward can depend on it, to train.
 
     `cost` is what is known of it already, `compression` its C, `epsilon` the annealing in force.
-    `measured` are earlier readings, None where it is to be measured. `until` stops the training
-    after so many epochs in all, `state` goes on from there.
+    `epochs` stand in place of the search training's own (runoff.py). `measured` are earlier
+    readings, None where it is to be measured. `until` stops the training after so many epochs in
+    all, `state` goes on from there.
     """
 
     architecture: Architecture
@@ -44,6 +45,7 @@ class Task:
     compression: float
     epsilon: float
     seed: int
+    epochs: int | None = None
     measured: Beside | None = None
     until: int | None = None
     state: TrainState | None = None
@@ -154,7 +156,7 @@ def train_student(school: School, task: Task, beside: Beside, seconds: dict[str,
     try:
         with timed(seconds, "train"):
             if task.until is None and task.state is None:
-                scored = school.train_briefly(student, seed=task.seed)
+                scored = school.train_briefly(student, seed=task.seed, epochs=task.epochs)
             else:
                 scored, state = school.train_partly(
                     student, seed=task.seed, until=task.until, state=task.state

@@ -61,8 +61,9 @@
     return candidate.inside ? "\u2713 inside the budget" : "\u2717 outside the budget";
   }
   function where(candidate) {
-    return candidate.stage === "anchor"
-      ? "the uniformly shrunk teacher"
+    if (candidate.stage === "anchor") return "the uniformly shrunk teacher";
+    return candidate.stage === "runoff"
+      ? "run-off, trained longer, number " + candidate.rollout
       : candidate.stage + ", update " + candidate.update + ", rollout " + candidate.rollout;
   }
   function sizes(candidate) {

@@ -1,0 +1,46 @@
+"""Which candidate becomes the student: the best few train longer first, and the best of those wins.
+
+The best of many brief trainings is partly the luckiest of them, and partly one that learns fast.
+So a search may end with a run-off (`Settings.runoff`): its best candidates are trained anew from
+the weights they began with, for more epochs (`runoff_epochs`), and are rows of the ledger like all
+others, in a stage of their own.
+"""
+
+from __future__ import annotations
+
+from hwn2n.network.decision import Decision
+from hwn2n.run.candidate import Candidate
+from hwn2n.run.ledger import Ledger
+from hwn2n.search.evaluate import Evaluator
+from hwn2n.search.proposals import Place, Proposal
+from hwn2n.search.rounds import Rounds
+
+STAGE = "runoff"
+
+
+def ranked(ledger: Ledger, evaluator: Evaluator) -> list[Candidate]:
+    """The candidates inside the budget, the best first; those of a run-off before all others.
+
+    Best by reward, as the paper has it, or by validation accuracy (`Settings.choose_by`).
+    """
+    candidates = ledger.best()
+    if evaluator.settings.choose_by == "accuracy" and evaluator.constraints.rows:
+        candidates.sort(key=lambda c: -(c.accuracy or 0.0))  # stable: then by reward
+    return sorted(candidates, key=lambda c: c.stage != STAGE)
+
+
+def run_off(rounds: Rounds) -> None:
+    """Train the best candidates longer, if the settings say so and there is more than one.
+
+    Raises `InterruptedRunError` where it was asked to stop.
+    """
+    settings = rounds.settings
+    best = [c for c in ranked(rounds.ledger, rounds.evaluator) if c.stage != STAGE]
+    best = best[: settings.runoff]
+    if len(best) < 2:
+        return
+    proposals = [
+        Proposal(decision=Decision.from_json(candidate.decision), place=Place(STAGE, 0, number))
+        for number, candidate in enumerate(best)
+    ]
+    rounds.evaluate(proposals, epsilon=0.0, iterations=1, epochs=settings.runoff_epochs)

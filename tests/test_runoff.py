@@ -1,0 +1,84 @@
+"""The run-off: the best few train anew and longer, in rows of their own, and the best wins."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small
+
+import hwn2n
+from hwn2n.run.candidate import Candidate
+from hwn2n.run.folder import read_json
+from hwn2n.run.ledger import Ledger
+from hwn2n.search.runoff import STAGE
+
+HOW: dict[str, Any] = {"strategy": "random", "runoff": 3, "runoff_epochs": 4, "anchor": True}
+
+
+def compressed(path: Path, **changes: Any) -> tuple[Any, list[Candidate]]:
+    result = small.compress(path, recipe=small.settings(**{**HOW, **changes}))
+    ledger = Ledger(path / "ledger.sqlite")
+    try:
+        return result, ledger.candidates()
+    finally:
+        ledger.close()
+
+
+def best_keys(rows: list[Candidate], count: int) -> list[str | None]:
+    """Of the brief trainings, the first row of each network."""
+    first: dict[str | None, Candidate] = {}
+    for row in sorted(rows, key=lambda c: (-c.reward, c.id or 0)):
+        if row.satisfied:
+            first.setdefault(row.key, row)
+    ordered = sorted(first.values(), key=lambda c: -(c.accuracy or 0.0))
+    return [row.key for row in ordered[:count]]
+
+
+def test_the_best_few_train_again_and_the_best_of_them_is_the_student(tmp_path: Path) -> None:
+    result, rows = compressed(tmp_path / "run")
+    briefly = [c for c in rows if c.stage != STAGE]
+    longer = [c for c in rows if c.stage == STAGE]
+    assert rows == [*briefly, *longer] and len(longer) == 3
+    assert [f"{key}x4" for key in best_keys(briefly, 3)] == [c.key for c in longer]
+    assert all(c.state.value == "trained" and c.satisfied for c in longer)
+    winner = max(longer, key=lambda c: c.accuracy or 0.0)
+    assert read_json(tmp_path / "run" / "checkpoints" / "choice.json") == {"candidate": winner.id}
+    assert result.student["search_accuracy"] == winner.accuracy
+
+
+def test_the_search_before_it_is_the_same(tmp_path: Path) -> None:
+    _, without = compressed(tmp_path / "without", runoff=0)
+    _, rows = compressed(tmp_path / "with")
+    assert [c.comparable() for c in rows[:-3]] == [c.comparable() for c in without]
+
+
+@pytest.mark.parametrize("runoff", [0, 1])
+def test_nobody_competes_alone(tmp_path: Path, runoff: int) -> None:
+    _, rows = compressed(tmp_path / "run", runoff=runoff)
+    assert STAGE not in {c.stage for c in rows}
+
+
+def test_what_halving_stopped_is_not_stopped_again(tmp_path: Path) -> None:
+    _, rows = compressed(tmp_path / "run", train__epochs=2, halving_epochs=1)
+    assert {c.state.value for c in rows if c.stage == STAGE} == {"trained"}
+
+
+def test_it_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    _, whole = compressed(folder)
+    with closing(sqlite3.connect(folder / "ledger.sqlite")) as database:
+        database.execute("DELETE FROM candidates WHERE stage = ? AND rollout > 0", (STAGE,))
+        database.commit()
+    for path in ("result.json", "checkpoints/choice.json", "checkpoints/final.pt"):
+        (folder / path).unlink(missing_ok=True)
+    hwn2n.resume(
+        folder, model=small.small_teacher(), data=small.small_data(), target=small.CalmTarget()
+    )
+    ledger = Ledger(folder / "ledger.sqlite")
+    again = [c.comparable() for c in ledger.candidates()]
+    ledger.close()
+    assert again == [c.comparable() for c in whole]
