@@ -29,6 +29,7 @@ NOTHING_FOUND = "nothing-found.json"
 """In the folder of a search that has ended without a student."""
 
 PAPERS_POLICIES = {
+    "strategy": "policies",
     **dict.fromkeys(["removal.prior", "shrinkage.prior", "near_miss"], 0.0),
     **dict.fromkeys(["removal.entropy_weight", "shrinkage.entropy_weight"], 0.0),
     **dict.fromkeys(["project", "anchor", "normalise"], False),
@@ -41,24 +42,25 @@ PAPERS_POLICIES = {
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "policies": {"strategy": "policies"},
-    "policies, masks": {"mask": True},
-    "policies, masks for projection": {"mask": True, "project": False},
-    "policies, imitation": {"imitate": 5, "imitate_weight": 0.3},
+    "policies, several steps": {"strategy": "policies", "update_steps": 10},
+    "policies, several steps, blocks": {
+        "strategy": "policies",
+        "update_steps": 10,
+        "granularity": "block",
+        "removal.prior": 1.0,
+    },
+    "policies, masks": {"strategy": "policies", "mask": True},
+    "policies, masks for projection": {"strategy": "policies", "mask": True, "project": False},
+    "policies, imitation": {"strategy": "policies", "imitate": 5, "imitate_weight": 0.3},
     "policies of the paper": PAPERS_POLICIES,
     "policies of the paper, masks": {**PAPERS_POLICIES, "mask": True},
     "random actions": {"strategy": "random"},
     "evolution": {"strategy": "evolution"},
-    "evolution, 20 founders": {"strategy": "evolution", "founders": 20},
-    "evolution, 30 founders": {"strategy": "evolution", "founders": 30},
-    "local search, 30 founders": {"strategy": "local", "founders": 30},
-    "policies, blocks": {"granularity": "block"},
-    "policies, blocks, weak prior": {"granularity": "block", "removal.prior": 0.5},
-    "policies, weak prior": {"removal.prior": 0.5},
-    "random actions, blocks": {"strategy": "random", "granularity": "block"},
     "evolution from uniform width": {"strategy": "evolution", "founders": 0},
     "local search": {"strategy": "local"},
-    "uniform width": {"removal.updates": 0, "shrinkage.updates": 0},
+    "uniform width": {"strategy": "policies", "removal.updates": 0, "shrinkage.updates": 0},
     "uniform width, new weights": {
+        "strategy": "policies",
         "removal.updates": 0,
         "shrinkage.updates": 0,
         "weights": "fresh",

@@ -75,6 +75,8 @@ def expected_learner_gradient(learner: Learner, steps: Steps, rollouts: int) -> 
     ):
         actions = sequences[batch]
         evaluation = policy.evaluate(steps, actions)
-        loss, _ = learner.objective(evaluation, steps.free, rewards_of(actions))
+        loss, _ = learner.objective(
+            evaluation, steps.free, rewards_of(actions), evaluation.log_prob.detach()
+        )
         total += log_prob[batch].sum().exp() * gradient_of(policy, loss)
     return total

@@ -56,7 +56,9 @@ class FakeEvaluator:
     def next_is_done(self) -> bool:
         return False
 
-    def evaluate(self, proposals: Sequence[Proposal], *, epsilon: float) -> Iterator[Candidate]:
+    def evaluate(
+        self, proposals: Sequence[Proposal], *, epsilon: float, epochs: int | None = None
+    ) -> Iterator[Candidate]:
         for proposal in proposals:
             self.epsilons.append(epsilon)
             value = self.formula(proposal.decision)

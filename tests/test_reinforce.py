@@ -87,7 +87,7 @@ def test_leave_one_out_and_loss_by_hand():
     rewards = torch.tensor([1.0, 2.0, 6.0])
     assert learner.baselines(rewards).tolist() == [4.0, 3.5, 1.5]
     evaluation = policy.evaluate(TOY, torch.tensor([[0, 0], [0, 1], [1, 1]]))
-    loss, baseline = learner.objective(evaluation, TOY.free, rewards)
+    loss, baseline = learner.objective(evaluation, TOY.free, rewards, evaluation.log_prob)
     # All log-probabilities are -2 ln 2 and the advantages -3, -1.5, 4.5 sum to 0.
     assert float(loss) == pytest.approx(0.0, abs=1e-6)
     assert baseline == pytest.approx(3.0)
@@ -99,7 +99,7 @@ def test_ema_loss_with_entropy_by_hand():
     )
     learner.baseline = 0.5
     evaluation = UniformPolicy(FEATURES, 2).evaluate(TOY, torch.tensor([[0, 0], [0, 1]]))
-    loss, _ = learner.objective(evaluation, TOY.free, torch.tensor([1.0, 2.0]))
+    loss, _ = learner.objective(evaluation, TOY.free, torch.tensor([1.0, 2.0]), evaluation.log_prob)
     # -(0.5 + 1.5) / 2 * (-2 ln 2) - 0.5 * 2 ln 2
     assert float(loss) == pytest.approx(math.log(2), rel=1e-6)
 
@@ -107,10 +107,63 @@ def test_ema_loss_with_entropy_by_hand():
 def test_actor_critic_loss_by_hand():
     learner = ActorCritic(RemovalPolicy(FEATURES, hidden=2), ReinforceSettings(lr=0.1))
     evaluation = UniformPolicy(FEATURES, 2).evaluate(TOY, torch.tensor([[0, 0], [0, 1]]))
-    loss, value = learner.objective(evaluation, TOY.free, torch.tensor([1.0, 3.0]))
+    loss, value = learner.objective(
+        evaluation, TOY.free, torch.tensor([1.0, 3.0]), evaluation.log_prob
+    )
     # V = 0: policy term (1 + 3) / 2 * 2 ln 2, critic term 0.5 * (1 + 9) / 2.
     assert float(loss) == pytest.approx(4 * math.log(2) + 2.5, rel=1e-6)
     assert value == 0.0
+
+
+def test_the_clipped_gain_by_hand():
+    learner = Reinforce(RemovalPolicy(FEATURES, hidden=2), ReinforceSettings(lr=0.1, steps=3))
+    sampled = torch.zeros(2, 2)
+    now = torch.tensor([[1.5, 1.1], [0.5, 0.9]]).log()
+    gain = learner.gain(torch.tensor([[2.0], [-1.0]]), now, sampled)
+    # what pays counts up to 1.2, what does not from 0.8: 2 (1.2 + 1.1) and -(0.8 + 0.9)
+    assert float(gain) == pytest.approx((2 * 2.3 - 1.7) / 2)
+    once = Reinforce(RemovalPolicy(FEATURES, hidden=2), ReinforceSettings(lr=0.1))
+    assert float(once.gain(torch.tensor([[2.0], [-1.0]]), now, sampled)) == pytest.approx(
+        float((2 * now[0].sum() - now[1].sum()) / 2)
+    )
+
+
+def _learned(steps: int) -> tuple[Reinforce, list[float]]:
+    """The probability of one action before each of ten updates that always reward it."""
+    learner = Reinforce(seeded_policy(), ReinforceSettings(lr=0.01, steps=steps))
+    seen = []
+    for number in range(10):
+        generator = torch.Generator().manual_seed(number)
+        actions = learner.policy.sample(TOY, 8, generator)
+        likely = learner.policy.log_prob(TOY, torch.tensor([[1, 1]]))[0]
+        seen.append(float(likely.detach().exp()))
+        learner.update(TOY, actions, actions.double().mean(dim=1))
+    return learner, seen
+
+
+def seeded_policy() -> RemovalPolicy:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return RemovalPolicy(FEATURES, hidden=8)
+
+
+def test_several_steps_learn_more_from_the_same_rollouts():
+    once, many = _learned(1)[1], _learned(10)[1]
+    assert once[0] == many[0]
+    assert many[-1] > once[-1] + 0.1
+
+
+def test_the_first_of_several_steps_is_the_policy_gradient():
+    actions = torch.tensor([[0, 0], [0, 1], [1, 1]])
+    rewards = torch.tensor([0.1, 0.5, 0.9])
+    reports = [
+        Reinforce(seeded_policy(), ReinforceSettings(lr=0.01, steps=n)).update(
+            TOY, actions, rewards
+        )
+        for n in (1, 5)
+    ]
+    assert reports[0].grad_norm == pytest.approx(reports[1].grad_norm, rel=1e-5)
+    assert reports[0].entropy == pytest.approx(reports[1].entropy)
 
 
 def test_ema_baseline_by_hand():

@@ -205,7 +205,7 @@ def test_ledger_rows_are_what_was_done(search: Make, monkeypatch: pytest.MonkeyP
     seen: list[Any] = []
     two = search(small.settings(anchor=False, shrinkage__updates=0, seed=77), removal_value)
     by_place = {(c.iteration, c.rollout): c for c in rows}
-    two.evaluator.evaluate = lambda proposals, *, epsilon: (  # type: ignore[method-assign]
+    two.evaluator.evaluate = lambda proposals, **_: (  # type: ignore[method-assign]
         two.ledger.add(by_place[p.place.iteration, p.place.rollout]) for p in proposals
     )
     learner_of = stages._learner

@@ -12,6 +12,7 @@ and all others. Each is a setting, and off in `recipe: paper`:
 23. What the countable limits already exclude may never be sampled (`mask`, choices/masks.py).
 24. Updates may also imitate the best candidates so far (`imitate`, learners).
 30. The best candidates may train longer before one is chosen (`runoff`, runoff.py).
+31. An update may take several steps on its rollouts (`update_steps`, learners).
 
 And always (6): a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.

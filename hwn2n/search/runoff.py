@@ -35,6 +35,8 @@ def run_off(rounds: Rounds) -> None:
     Raises `InterruptedRunError` where it was asked to stop.
     """
     settings = rounds.settings
+    if settings.runoff < 2:
+        return
     best = [c for c in ranked(rounds.ledger, rounds.evaluator) if c.stage != STAGE]
     best = best[: settings.runoff]
     if len(best) < 2:

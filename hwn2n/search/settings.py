@@ -89,6 +89,9 @@ class Settings(_Frozen):
     imitate_weight: float = Field(
         0.0, ge=0, description="of their negative log-likelihood in the loss"
     )
+    update_steps: int = Field(
+        1, ge=1, le=1000, description="steps of Adam on the rollouts of an update (learners)"
+    )
     features: FeatureSet = "paper"
     removal: StageSettings = StageSettings(updates=100, lr=0.003, hidden=30)
     shrinkage: StageSettings = StageSettings(updates=100, lr=0.01, hidden=50)

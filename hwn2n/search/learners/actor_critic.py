@@ -26,14 +26,14 @@ class ActorCritic(Learner):
     name = "actor-critic"
 
     def objective(
-        self, evaluation: Evaluation, free: Tensor, rewards: Tensor
+        self, evaluation: Evaluation, free: Tensor, rewards: Tensor, sampled: Tensor
     ) -> tuple[Tensor, float]:
         """Return the loss above and the mean of V over the free steps (0 if there are none)."""
         value = evaluation.value[:, free]  # (B, free steps)
         if value.shape[1] == 0:
             return evaluation.log_prob.sum(), 0.0
         advantage = (rewards.unsqueeze(1) - value.detach()) / self.scale(rewards)
-        gain = (advantage * evaluation.log_prob[:, free]).sum(dim=1).mean()
+        gain = self.gain(advantage, evaluation.log_prob[:, free], sampled[:, free])
         bonus = self.settings.entropy_weight * evaluation.entropy.sum(dim=1).mean()
         error = (value - rewards.unsqueeze(1)).square().mean()
         loss = -gain - bonus + self.settings.value_weight * error

@@ -9,6 +9,13 @@ which weighs good steps of the past by how much better they were than the critic
 the cross-entropy method, which fits the policy to the best samples of one generation. The term is
 no estimate of the gradient of the expected reward: it pulls towards what was best, lucky or not.
 The paper does not have it.
+
+Several steps. One step of Adam moves a weight by the learning rate at most, so ten updates learn
+next to nothing. With `steps` above 1 an update takes so many on the same rollouts, by the clipped
+objective of proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347): of a rollout
+that was sampled by the policy before the update, the probability of an action counts as a ratio to
+what it was then, and no further than `CLIP` in the direction that pays. At the first step all
+ratios are 1 and the gradient is that of the policy gradient.
 """
 
 from __future__ import annotations
@@ -28,12 +35,14 @@ from hwn2n.search.choices.steps import Steps
 from hwn2n.search.learners.reports import ReinforceSettings, UpdateReport
 from hwn2n.search.policies.base import Evaluation, Policy
 
+CLIP = 0.2
+"""Of the authors' experiments."""
 _LEAST_SPREAD = 1e-3
 """Rewards closer together than this differ by noise, which must not be blown up."""
 
 
 class Learner(ABC):
-    """Turns rewarded rollouts into a better policy, one Adam step per update."""
+    """Turns rewarded rollouts into a better policy, `ReinforceSettings.steps` Adam steps each."""
 
     name: ClassVar[str]
 
@@ -53,11 +62,12 @@ class Learner(ABC):
 
     @abstractmethod
     def objective(
-        self, evaluation: Evaluation, free: Tensor, rewards: Tensor
+        self, evaluation: Evaluation, free: Tensor, rewards: Tensor, sampled: Tensor
     ) -> tuple[Tensor, float]:
         """Return the loss to minimise and the mean baseline.
 
-        evaluation: of B rollouts of T steps. free: (T,) bool. rewards: (B,).
+        evaluation: of B rollouts of T steps. free: (T,) bool. rewards: (B,). sampled: (B, T), the
+        log-probabilities of the actions when the update began.
         """
 
     def update(
@@ -74,16 +84,30 @@ class Learner(ABC):
         the candidates to imitate; None or k = 0 for none.
         """
         given = check_rewards(rewards, actions.shape[0])
-        evaluation = self.policy.evaluate(steps, actions)
-        dtype, device = evaluation.value.dtype, evaluation.value.device
-        free = steps.free.to(device)
-        loss, baseline = self.objective(evaluation, free, given.to(device=device, dtype=dtype))
-        imitation = 0.0
-        if self.settings.imitate_weight and imitate is not None and len(imitate):
-            unlikely = -self.policy.log_prob(steps, imitate)[0].mean()
-            loss = loss + self.settings.imitate_weight * unlikely
-            imitation = float(unlikely.detach())
-        grad_norm = self._step(loss) if bool(free.any()) else 0.0
+        report: UpdateReport | None = None
+        sampled: Tensor | None = None
+        for _ in range(self.settings.steps):
+            evaluation = self.policy.evaluate(steps, actions)
+            dtype, device = evaluation.value.dtype, evaluation.value.device
+            free = steps.free.to(device)
+            sampled = evaluation.log_prob.detach() if sampled is None else sampled
+            loss, baseline = self.objective(
+                evaluation, free, given.to(device=device, dtype=dtype), sampled
+            )
+            imitation = 0.0
+            if self.settings.imitate_weight and imitate is not None and len(imitate):
+                unlikely = -self.policy.log_prob(steps, imitate)[0].mean()
+                loss = loss + self.settings.imitate_weight * unlikely
+                imitation = float(unlikely.detach())
+            grad_norm = self._step(loss) if bool(free.any()) else 0.0
+            report = report or UpdateReport(
+                loss=float(loss.detach()),
+                grad_norm=grad_norm,
+                entropy=float(evaluation.entropy.detach().sum(dim=1).mean()),
+                baseline=baseline,
+                imitation=imitation,
+            )
+        assert report is not None
         mean = float(given.mean())
         decay = self.settings.baseline_decay
         self.baseline = (
@@ -92,13 +116,18 @@ class Learner(ABC):
         spread = float(given.std(unbiased=False))
         self.spread = spread if self.spread is None else decay * self.spread + (1 - decay) * spread
         self.updates += 1
-        return UpdateReport(
-            loss=float(loss.detach()),
-            grad_norm=grad_norm,
-            entropy=float(evaluation.entropy.detach().sum(dim=1).mean()),
-            baseline=baseline,
-            imitation=imitation,
-        )
+        return report
+
+    def gain(self, advantages: Tensor, log_prob: Tensor, sampled: Tensor) -> Tensor:
+        """What to maximise: of each rollout, summed over steps, then the mean over rollouts.
+
+        advantages: (B, 1) or (B, T), constants. log_prob and sampled: (B, T).
+        """
+        if self.settings.steps == 1:
+            return (advantages * log_prob).sum(dim=1).mean()
+        ratio = (log_prob - sampled).exp()
+        clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
+        return torch.minimum(advantages * ratio, advantages * clipped).sum(dim=1).mean()
 
     def scale(self, rewards: Tensor) -> float:
         """Return what advantages are divided by: 1, unless `ReinforceSettings.normalise` is set.
@@ -130,8 +159,9 @@ class Learner(ABC):
         The next updates are then, bit for bit, those which that learner would have made.
         """
         own = {"learner": self.name, "settings": asdict(self.settings)}
-        # A state of before there was imitation is one without it.
-        given = {**state, "settings": {"imitate_weight": 0.0, **(state.get("settings") or {})}}
+        # A state of before there were these settings is one without them.
+        before = {"imitate_weight": 0.0, "steps": 1}
+        given = {**state, "settings": {**before, **(state.get("settings") or {})}}
         for key, value in own.items():
             if given.get(key) != value:
                 raise InputError(
@@ -178,7 +208,7 @@ class NoLearning(Learner):
         self.optimizer = None
 
     def objective(
-        self, evaluation: Evaluation, free: Tensor, rewards: Tensor
+        self, evaluation: Evaluation, free: Tensor, rewards: Tensor, sampled: Tensor
     ) -> tuple[Tensor, float]:
         """Return 0, and the mean reward so far that `Reinforce` would have subtracted."""
         level = float(rewards.mean()) if self.baseline is None else self.baseline

@@ -34,14 +34,14 @@ class Reinforce(Learner):
     name = "reinforce"
 
     def objective(
-        self, evaluation: Evaluation, free: Tensor, rewards: Tensor
+        self, evaluation: Evaluation, free: Tensor, rewards: Tensor, sampled: Tensor
     ) -> tuple[Tensor, float]:
         """Return the loss above and the mean of b."""
         baselines = self.baselines(rewards)
-        log_prob = evaluation.log_prob.sum(dim=1)
         bonus = self.settings.entropy_weight * evaluation.entropy.sum(dim=1).mean()
         advantages = (rewards - baselines) / self.scale(rewards)
-        return -(advantages * log_prob).mean() - bonus, float(baselines.mean())
+        gain = self.gain(advantages.unsqueeze(1), evaluation.log_prob, sampled)
+        return -gain - bonus, float(baselines.mean())
 
     def baselines(self, rewards: Tensor) -> Tensor:
         """Return b_i (B,) for rewards (B,)."""

@@ -25,6 +25,7 @@ class ReinforceSettings:
         update. Near a tight budget all rewards lie within a few hundredths: without this, what an
         entropy weight means depends on how narrow that band is. The paper does not.
     imitate_weight: of the negative log-likelihood of the candidates to imitate; 0 in the paper.
+    steps: of Adam in an update, on the same rollouts (base.py); 1 in the paper.
     """
 
     lr: float
@@ -35,6 +36,7 @@ class ReinforceSettings:
     value_weight: float = 0.5
     normalise: bool = False
     imitate_weight: float = 0.0
+    steps: int = 1
 
     def __post_init__(self) -> None:
         if not 0.0 < self.lr < math.inf:
@@ -47,6 +49,8 @@ class ReinforceSettings:
             raise InputError(
                 f"advantage must be 'ema' or 'leave-one-out', but got {self.advantage!r}"
             )
+        if self.steps < 1:
+            raise InputError(f"steps must be at least 1, but got {self.steps}")
         for name in ("entropy_weight", "value_weight", "imitate_weight"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be a number >= 0, but got {getattr(self, name)}")
@@ -54,7 +58,7 @@ class ReinforceSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateReport:
-    """What one update did; all plain floats.
+    """What one update did; all plain floats, of its first step.
 
     loss: the surrogate that was minimised. grad_norm: before clipping, 0 if nothing was learned.
     entropy: mean over rollouts of the sum over free steps, in nats. baseline: the mean over

@@ -138,6 +138,7 @@ def _learner(
         advantage=settings.advantage,
         normalise=settings.normalise,
         imitate_weight=settings.imitate_weight,
+        steps=settings.update_steps,
     )
     name = "none" if settings.strategy == "random" else settings.learner
     return LEARNERS[name](_policy(settings, stage, how, start_from), how_to_learn)
