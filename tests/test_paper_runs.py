@@ -103,7 +103,7 @@ def test_the_second_stage_takes_the_first_ones_candidates_over(lab: Lab, first: 
     teacher, asked, _ = first
     both = Search(what="stages12", recipe="fast", seed=0)
     found = search(lab, teacher, both, on=asked.folder(lab, teacher))
-    assert found["candidates"]["all"] == 8
+    assert found["candidates"]["all"] == 8 + 3
     ledgers = [Ledger(s.folder(lab, teacher) / "ledger.sqlite") for s in (asked, both)]
     removal = [[c.comparable() for c in ledger.candidates("removal")] for ledger in ledgers]
     for ledger in ledgers:

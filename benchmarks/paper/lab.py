@@ -54,9 +54,12 @@ class Lab:
         return self.runs / self.size.name / f"{data}-{arch}"
 
     def settings(self, recipe: str, overrides: Mapping[str, Any] | None = None) -> Settings:
-        """A recipe cut to the lab's size; `overrides` come last."""
+        """A recipe cut to the lab's size; `overrides` come last.
+
+        The policies search in either recipe: they are what the paper's experiments are about.
+        """
         cut = self.size.overrides(settings_to_json(RECIPES[recipe]))
-        given = {**cut, "device": self.device, **(overrides or {})}
+        given = {**cut, "strategy": "policies", "device": self.device, **(overrides or {})}
         return build_settings(recipe, given)
 
     def teacher(self, data: str, arch: str, recipe: str) -> Teacher:

@@ -17,6 +17,7 @@ from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.provenance import versions
 from hwn2n.search.finish import FINAL, FINAL_TRAINING
+from hwn2n.search.runoff import STAGE as RUNOFF
 from hwn2n.search.settings import settings_to_json
 
 SAME = "uniform width, same size"
@@ -125,7 +126,7 @@ def take_over(first: Path, path: Path, settings: dict[str, Any]) -> None:
     """Make `path` the run that `first`, of the removal stage alone, would have become.
 
     Candidates, policy and clock of the removal stage are the same, for they depend on the seed and
-    nothing that comes later; the choice and the final training of `first` are left out. Raises
+    nothing that comes later; run-off, choice and final training of `first` are left out. Raises
     `InputError` where the two differ in anything but how long the second stage is.
     """
     config = read_json(first / "config.json")
@@ -149,6 +150,7 @@ def take_over(first: Path, path: Path, settings: dict[str, Any]) -> None:
     ):
         old.backup(new)
         new.execute("DELETE FROM clock WHERE phase = ?", (FINAL_TRAINING,))
+        new.execute("DELETE FROM candidates WHERE stage = ?", (RUNOFF,))
         new.commit()
     if (first / "budget.yaml").exists():
         shutil.copyfile(first / "budget.yaml", copy / "budget.yaml")

@@ -194,6 +194,7 @@ STUDENT_RECIPES: dict[str, TrainSettings] = {
         schedule="cosine",
         warmup=0.1,
         max_images=20_000,
+        fresh=True,
         shared_views=True,
     ),
     "fast-final": TrainSettings(

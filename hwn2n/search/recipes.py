@@ -30,6 +30,7 @@ RECIPES: dict[str, Settings] = {
         annealing=3,
         near_miss=0.5,
         choose_by="accuracy",
+        runoff=3,
         train=STUDENT_RECIPES["fast-search"],
         final=STUDENT_RECIPES["fast-final"],
     ),
