@@ -53,6 +53,20 @@ def page(run: Path) -> Page:
     return Page(run / "report.html")
 
 
+def test_a_search_by_evolution_has_its_charts(tmp_path: Path) -> None:
+    small.compress(tmp_path / "run", recipe=small.settings(strategy="evolution"))
+    page = Page(tmp_path / "run" / "report.html")
+    reward = page.figures["reward"]["data"]
+    ledger = Ledger(tmp_path / "run" / "ledger.sqlite")
+    bred = [c for c in ledger.candidates() if c.stage == "evolution"]
+    ledger.close()
+    [line] = [trace for trace in reward if trace["name"] == "evolution"]
+    assert list(line["x"]) == sorted({c.iteration + 1 for c in bred})
+    assert not page.figures["reward"]["layout"].get("shapes"), "there is no second stage"
+    assert "parts the removal of layers" not in page.words
+    assert "run-off" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_compress_leaves_a_report_of_everything(run: Path, page: Page) -> None:
     ledger = Ledger(run / "ledger.sqlite")
     candidates = ledger.candidates()

@@ -17,7 +17,11 @@ from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.search.settings import Settings
 
-STAGES = ("removal", "shrinkage")
+POLICIES = ("removal", "shrinkage")
+"""The stages of the policies."""
+EVOLUTION = "evolution"
+STAGES = (*POLICIES, EVOLUTION)
+"""All stages that search; the anchor before them and the run-off after them do not."""
 
 
 class State(Enum):
@@ -84,14 +88,16 @@ class RunFacts:
 
     @property
     def searched(self) -> bool:
-        """Whether every policy update of both stages was done."""
-        asked = {name: getattr(self.settings, name).updates for name in STAGES}
-        return all(len(self.updates.get(name, [])) >= asked[name] for name in STAGES)
+        """Whether every update of the search was done."""
+        if self.settings.strategy in ("evolution", "local"):
+            return sum(c.stage == EVOLUTION for c in self.candidates) >= self.planned
+        asked = {name: getattr(self.settings, name).updates for name in POLICIES}
+        return all(len(self.updates.get(name, [])) >= asked[name] for name in POLICIES)
 
     @property
     def planned(self) -> int:
-        """How many candidates a complete search evaluates, without the anchor."""
-        stages = [getattr(self.settings, name) for name in STAGES]
+        """How many candidates a complete search evaluates, without anchor and run-off."""
+        stages = [getattr(self.settings, name) for name in POLICIES]
         return sum(stage.updates * stage.rollouts for stage in stages)
 
     @cached_property

@@ -23,6 +23,7 @@ BASELINES = ("square", "triangle-up", "pentagon", "cross", "hexagram", "triangle
 STAGES: dict[str, dict[str, Any]] = {
     "removal": {"color": BLUE, "dash": "solid", "symbol": "circle"},
     "shrinkage": {"color": ORANGE, "dash": "dash", "symbol": "square"},
+    "evolution": {"color": GREEN, "dash": "solid", "symbol": "diamond"},
 }
 RUNS = (
     (BLUE, "circle", "solid"),

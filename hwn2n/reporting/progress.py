@@ -1,4 +1,4 @@
-"""The search by policy update: figures 3 to 5 of the paper (arXiv 1709.06030), and what steers it.
+"""The search by update: figures 3 to 5 of the paper (arXiv 1709.06030), and what steers it.
 
 The paper draws reward, accuracy and compression of both stages; the share inside the budget,
 epsilon (section 3.3.1) and the policies' entropy say why they go where they go.
@@ -86,7 +86,7 @@ def progress_charts(facts: RunFacts) -> list[Chart]:
 
 
 def _offsets(facts: RunFacts) -> dict[str, int]:
-    """Updates of the stages before each; the anchor, which is of no stage, is not drawn.
+    """Updates of the stages before each; the anchor and the run-off are not drawn.
 
     `_END` has the number of all updates.
     """
@@ -123,7 +123,7 @@ def _of_candidates(facts: RunFacts, wanted: _Quantity, offsets: dict[str, int]) 
         _line(figure, stage, [i + shift for i, _ in means], [mean for _, mean in means])
         told.append(f"{stage} from {means[0][1]:.3g} to {means[-1][1]:.3g}")
     _finish(figure, wanted.axis, offsets, wanted.span)
-    text = f"Mean {wanted.axis} of each policy update: {'; '.join(told) or 'nothing yet'}."
+    text = f"Mean {wanted.axis} of each update: {'; '.join(told) or 'nothing yet'}."
     return Chart(key=wanted.key, title=wanted.title, summary=text, figure=figure)
 
 
@@ -143,7 +143,7 @@ def _of_updates(facts: RunFacts, key: str, title: str, axis: str, offsets: dict[
             _line(figure, stage, x, y)
             told.append(f"{stage} from {y[0]:.3g} to {y[-1]:.3g}")
     _finish(figure, axis, offsets, (-0.03, 1.03) if key == "epsilon" else None)
-    text = f"{axis} of each policy update: {'; '.join(told) or 'nothing yet'}."
+    text = f"{axis} of each update: {'; '.join(told) or 'nothing yet'}."
     return Chart(key=key, title=title, summary=text[0].upper() + text[1:], figure=figure)
 
 
@@ -166,12 +166,12 @@ def _finish(
     offsets: dict[str, int],
     span: tuple[float, float] | None = None,
 ) -> None:
-    if len(figure.data) and offsets[STAGES[1]] > 0:
+    if len(figure.data) and 0 < offsets["shrinkage"] < offsets[_END]:
         figure.add_vline(
-            x=offsets[STAGES[1]] + 0.5, line={"color": looks.GREY, "dash": "dot", "width": 1}
+            x=offsets["shrinkage"] + 0.5, line={"color": looks.GREY, "dash": "dot", "width": 1}
         )
     figure.update_xaxes(
-        title={"text": "policy update, both stages"},
+        title={"text": "update"},
         tickformat="d",
         range=[0, offsets[_END] + 1],
     )
