@@ -37,6 +37,7 @@ SHAPE = (1, 8, 8)
 CLASSES = ("left", "right", "cross")
 
 SHORT: dict[str, Any] = {
+    "strategy": "policies",
     "removal": {"updates": 2, "rollouts": 2, "prior": 0.5},
     "shrinkage": {"updates": 2, "rollouts": 2, "prior": 0.0},
     "recalibrate_images": 60,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,11 @@ def test_the_callers_things_are_left_alone(tmp_path: Path) -> None:
 def test_policies_to_start_from(run: tuple[Path, Result, Spied], tmp_path: Path) -> None:
     learned = [run[0] / "policies" / f"{stage}.safetensors" for stage in ("removal", "shrinkage")]
     small.compress(tmp_path / "run", policies=learned, recipe=small.settings(final__epochs=1))
+    given = {k: v for k, v in small.SHORT.items() if k != "strategy"}
+    small.compress(tmp_path / "by-name", policies=learned, recipe="fast", overrides=given)
+    config = json.loads((tmp_path / "by-name" / "config.json").read_text())
+    assert config["settings"]["strategy"] == "policies", "policies are there to be used"
+    shutil.rmtree(tmp_path / "by-name")
     copies = small.files(tmp_path / "run" / "policies")
     assert {"start-removal.safetensors", "start-shrinkage.safetensors"} <= copies
     with pytest.raises(InputError, match="must read the feature set 'paper', but reads 'normalis"):

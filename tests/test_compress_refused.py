@@ -94,6 +94,11 @@ REFUSED: dict[str, tuple[type[Hwn2nError], Mapping[str, Any], str]] = {
         {"budget": small.BUDGET + "input: [1, 3, 32, 32]\n"},
         r"input must be that of the data, \[1, 8, 8\] .*, but is \[3, 32, 32\]",
     ),
+    "policies for another strategy": (
+        InputError,
+        {"policies": ["p.safetensors"], "recipe": small.settings(strategy="evolution")},
+        "policies to start from need the strategy policies, but strategy is evolution",
+    ),
     "no policy": (InputError, {"policies": ["none.safetensors"]}, "No such file"),
     "no budget file": (InputError, {"budget": "none.yaml"}, "none.yaml"),
     "device": (InputError, {"recipe": small.settings(device="tpu")}, "device must be cpu, cuda"),

@@ -149,6 +149,11 @@ def write_request(
     `budget.yaml`, copies of the policies to start from, and `config.json`, which comes last: with
     it the folder is a run. Raises `InputError` for a policy that does not suit the request.
     """
+    if policies and request.settings.strategy != "policies":
+        raise InputError(
+            "policies to start from need the strategy policies, but strategy is "
+            f"{request.settings.strategy}"
+        )
     for source in policies:
         _copy_policy(source, folder, request.settings)
     path = folder.path / "budget.yaml"
