@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from benchmarks.rankings import FULL, table
-from benchmarks.runs import RESULTS
+from benchmarks.runs import RESULTS, public_name
 from hwn2n.budget.load import load_budget
 from hwn2n.distil.datasets import load_data
 from hwn2n.hardware.fingerprint import fingerprint
@@ -232,7 +232,7 @@ def _write(
         path,
         {
             "command": "python -m benchmarks.proxies --teacher FILE "
-            f"--data {_public(options.data)} --name {options.name} "
+            f"--data {public_name(options.data)} --name {options.name} "
             f"--sizes {' '.join(map(str, options.sizes))}",
             "full": {"epochs": options.full_epochs, "images": options.full_images},
             "proxies": PROXIES,
@@ -244,12 +244,6 @@ def _write(
             "table": table(rows, PROXIES),
         },
     )
-
-
-def _public(data: str) -> str:
-    """The data's name without the folders of whoever ran it."""
-    kind, _, where = data.partition(":")
-    return f"{kind}:{Path(where).name}" if where else kind
 
 
 if __name__ == "__main__":

@@ -16,21 +16,24 @@ FULL = "full"
 def table(rows: list[dict[str, Any]], proxies: Iterable[str]) -> str:
     """Markdown: a line for each proxy, over the candidates that were trained in full too.
 
+    What a candidate is worth is the mean of its full trainings, whatever the seed of the proxy.
     The last line is what no proxy can beat: how a full training ranks them with another seed.
     """
     full = {(r["candidate"], r["seed"]): r for r in rows if r["proxy"] == FULL}
+    worth = {
+        candidate: statistics.mean(r["accuracy"] for (c, _), r in full.items() if c == candidate)
+        for candidate, _ in full
+    }
     lines = [
         "| short training | candidates | seeds | s / candidate (median) "
         "| tau (95 % interval) | tau within sizes (95 % interval) |",
         "|---|---|---|---|---|---|",
     ]
     for proxy in proxies:
-        mine = [r for r in rows if r["proxy"] == proxy and (r["candidate"], r["seed"]) in full]
+        mine = [r for r in rows if r["proxy"] == proxy and r["candidate"] in worth]
         if len(mine) < 5:
             continue
-        pairs = [
-            (r["size"], r["accuracy"], full[r["candidate"], r["seed"]]["accuracy"]) for r in mine
-        ]
+        pairs = [(r["size"], r["accuracy"], worth[r["candidate"]]) for r in mine]
         lines.append(
             f"| {proxy} | {len({r['candidate'] for r in mine})} | {len({r['seed'] for r in mine})} "
             f"| {statistics.median(r['seconds'] for r in mine):.1f} "

@@ -208,7 +208,12 @@ def publish(
     """Write the results with all that is needed to judge and repeat them."""
     content = {
         "command": command,
-        "experiment": {**vars(experiment), "teacher": experiment.teacher.name, "data_root": None},
+        "experiment": {
+            **vars(experiment),
+            "teacher": experiment.teacher.name,
+            "data": public_name(experiment.data),
+            "data_root": None,
+        },
         **extra,
         "machine": fingerprint(),
         "versions": versions(),
@@ -254,6 +259,12 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"| {search:.0f} | {each:.1f} | {final:.0f} |"
         )
     return "\n".join(lines)
+
+
+def public_name(data: str) -> str:
+    """The data's name without the folders of whoever ran it."""
+    kind, _, where = data.partition(":")
+    return f"{kind}:{Path(where).name}" if where else kind
 
 
 def slug(strategy: str) -> str:

@@ -7,7 +7,8 @@ one process, for so few updates that even the paper's end in an hour. Of each se
 the seconds of every candidate by phase, and the clock those of the whole: what is neither training
 nor measuring is overhead (fitting decisions to the budget, planning, building and inheriting
 weights, policies, checkpoints, the ledger itself). Candidates that cost no training (repeated ones,
-and those whose reward cannot use it) are counted apart: they are free in both recipes.
+and those whose reward cannot use it) are counted apart: they are free in both recipes. Those of a
+run-off train longer; they count for the overhead only.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from typing import Any
 import torch
 
 import hwn2n
-from benchmarks.runs import RESULTS
+from benchmarks.runs import RESULTS, public_name
 from hwn2n.errors import BudgetNotMetError
 from hwn2n.hardware.fingerprint import fingerprint
 from hwn2n.run.folder import RunFolder, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.provenance import versions
 from hwn2n.search.loop import SEARCH
+from hwn2n.search.runoff import STAGE as RUNOFF
 
 LAST = {"final.epochs": 1, "final.max_images": 1000}
 """The final training is not what is timed."""
@@ -56,7 +58,7 @@ def search(options: argparse.Namespace, recipe: str, updates: int, rollouts: int
             )
         with closing(Ledger(RunFolder(path).ledger)) as ledger:
             rows, booked = ledger.candidates(), ledger.seconds()
-    trained = [row for row in rows if "train" in row.seconds]
+    trained = [row for row in rows if "train" in row.seconds and row.stage != RUNOFF]
     work = sum(row.seconds.get(name, 0.0) for row in rows for name in ("train", "measure"))
     return {
         "recipe": recipe,
@@ -109,11 +111,11 @@ def main() -> None:
         search(options, "fast", options.updates, 5),
         search(options, "paper", 1, options.paper_rollouts),
     ]
-    data, _, where = str(options.data).partition(":")
+    data = public_name(options.data)
     content = {
         "command": f"python -m benchmarks.seconds --teacher FILE --data {data} --budget "
         f"{options.budget.name} --name {options.name}",
-        "data": f"{data}:{Path(where).name}" if where else data,
+        "data": data,
         "machine": fingerprint(),
         "versions": versions(),
         "date": time.strftime("%Y-%m-%d"),

@@ -45,5 +45,6 @@ def test_a_line_for_each_proxy_and_the_full_training_with_another_seed() -> None
     assert len(lines) == 3
     assert lines[2] == "| short | 6 | 1 | 1.0 | -1.00 (-1.00 to -1.00) | -1.00 (-1.00 to -1.00) |"
     rows += [row(n, FULL, n / 20, seed=1) for n in range(6)]
-    last = table(rows, ["short"]).splitlines()[-1]
+    short, last = table(rows, ["short"]).splitlines()[-2:]
+    assert short == lines[2], "seeds of the full training are averaged"
     assert last.startswith("| in full, with the next seed | 6 | 2 | 10.0 | 1.00 ")
