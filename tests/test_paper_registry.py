@@ -14,7 +14,7 @@ from benchmarks.paper.images import FILES, find_images
 from benchmarks.paper.lab import Lab, teacher_recipe
 from benchmarks.paper.listing import listing, state
 from benchmarks.paper.registry import ROWS, chosen
-from benchmarks.paper.results import body, entries_of, is_finished, keep, shown
+from benchmarks.paper.results import body, entries_of, is_finished, keep, page, shown
 from benchmarks.paper.sizes import FULL, SIZES, SMALL, TINY
 from benchmarks.runs import RESULTS
 from hwn2n.distil.datasets import SOURCES
@@ -158,10 +158,11 @@ def test_a_finished_row_is_kept_with_its_table(tmp_path: Path) -> None:
     assert "98.00 % | 91.81 %? | 50,000 | 20x | 11.1x? | 100" in lines[1]
     assert "| none |" in lines[2]
     assert shown(row, entries).endswith("not yet compared with the paper's text")
+    assert shown(row, entries) in page([row], tmp_path).removeprefix("### ")
     keep(row, entry(size="small", said="small"), tmp_path)
     assert entries_of(row, tmp_path)["fast"]["size"] == "full"
     keep(row, entry(recipe="paper", size="small", said="small: less"), tmp_path)
-    assert "paper, reduced (small: less)" in body(row, entries_of(row, tmp_path))
+    assert "paper, small |" in body(row, entries_of(row, tmp_path))
 
 
 def test_finished_means_these_seeds_at_this_size() -> None:
@@ -191,3 +192,8 @@ def test_a_row_whose_data_is_missing_does_not_stop_the_next(
     assert code == 2
     said = [line for line in capsys.readouterr().err.splitlines() if "not run (data set" in line]
     assert len(said) == 2 and not (tmp_path / "results").exists()
+
+
+def test_the_page_of_the_docs_shows_what_is_finished() -> None:
+    text = (RESULTS.parents[1] / "docs" / "paper.md").read_text()
+    assert page(ROWS.values(), RESULTS) in text, "python -m benchmarks.paper --page"

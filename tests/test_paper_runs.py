@@ -123,7 +123,11 @@ def test_a_row_runs_and_is_then_read(
     assert command.run([ROW], lab, ["fast"], None, results) == 0
     printed = capsys.readouterr().out
     made = entries_of(ROW, results)["fast"]
-    assert body(ROW, {"fast": made}) in printed and "reduced (tiny" in printed
+    assert (
+        body(ROW, {"fast": made}) in printed
+        and "fast, tiny |" in printed
+        and "tiny: at most 300" in printed
+    )
     student = made["arms"]["student"][0]
     narrowed = made["arms"]["uniform width, same size"][0]
     assert narrowed["params"] <= student["params"]

@@ -13,7 +13,7 @@ import torch
 from benchmarks.paper.lab import RUNS, Lab
 from benchmarks.paper.listing import listing
 from benchmarks.paper.registry import ROWS, chosen
-from benchmarks.paper.results import COMMAND, entries_of, is_finished, keep, path_of, shown
+from benchmarks.paper.results import COMMAND, entries_of, is_finished, keep, page, path_of, shown
 from benchmarks.paper.rows import Row
 from benchmarks.paper.sizes import FULL, SMALL, TINY
 from benchmarks.runs import RESULTS
@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         rows = chosen(options.rows) if options.rows else list(ROWS.values())
+        if options.page:
+            print(page(rows, results))
+            return 0
         if options.list or not options.rows:
             print(listing(rows, lab, results))
             return 0
@@ -95,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("rows", nargs="*", metavar="ROW", help="rows or patterns (table1-*); none lists them all")
     add("--list", action="store_true", help="show rows and their states; run nothing")
+    add("--page", action="store_true", help="show the finished rows' tables, as docs/paper.md does")
     add("--recipe", choices=["fast", "paper", "both"], default="fast")
     add("--seeds", type=int, nargs="+", help="instead of the row's own")
     add("--reduced", action="store_true", help=f"less of it: {SMALL.describe()}")

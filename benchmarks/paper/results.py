@@ -7,11 +7,12 @@ takes the place of a full one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paper.figures import LEGEND, SOURCE, UNCHECKED
+from benchmarks.paper.figures import LEGEND, SOURCE
 from benchmarks.paper.rows import Row
 from benchmarks.paper.search import SAME
 from benchmarks.paper.sizes import FULL
@@ -120,5 +121,25 @@ def head(row: Row) -> str:
 def shown(row: Row, entries: Mapping[str, Mapping[str, Any]]) -> str:
     """The row as a table, and what its marks mean."""
     text = f"{row.table}\n\n{head(row)}\n{body(row, entries)}"
-    unchecked = any(UNCHECKED in figure.mark for figure in row.paper.values())
-    return f"{text}\n\n{LEGEND}" if unchecked else text
+    return "\n\n".join([text, *_legends([row], entries.values())])
+
+
+def page(rows: Iterable[Row], results: Path) -> str:
+    """All finished rows in the tables of the paper: what docs/paper.md shows, in markdown."""
+    parts: list[str] = []
+    for _, group in groupby(rows, lambda row: row.table):
+        found = {row.name: (row, entries_of(row, results, earlier=False)) for row in group}
+        done = [(row, entries) for row, entries in found.values() if entries]
+        if done:
+            bodies = "\n".join(body(row, entries) for row, entries in done)
+            parts += [f"### {done[0][0].table}", f"{head(done[0][0])}\n{bodies}"]
+            every = [entry for _, entries in done for entry in entries.values()]
+            parts += _legends([row for row, _ in done], every)
+    return "\n\n".join(parts)
+
+
+def _legends(rows: Iterable[Row], entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What sizes and question marks mean, where there are some."""
+    sizes = {entry["said"] for entry in entries if entry["size"] != FULL.name}
+    unchecked = any(figure.mark for row in rows for figure in row.paper.values())
+    return [*sorted(sizes), *([LEGEND] if unchecked else [])]

@@ -145,8 +145,8 @@ def accuracies(values: Sequence[float]) -> str:
 
 
 def recipe_text(entry: Mapping[str, Any]) -> str:
-    """The recipe, and the size where it is not all of it."""
-    return entry["recipe"] + ("" if entry["size"] == "full" else f", reduced ({entry['said']})")
+    """The recipe, and the size where it is not all of it; a legend says what is left out."""
+    return entry["recipe"] + ("" if entry["size"] == "full" else f", {entry['size']}")
 
 
 def _short(run: dict[str, Any]) -> dict[str, Any]:
