@@ -129,6 +129,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
         "project": False,
         "imitate": 2,
         "imitate_weight": 0.5,
+        "runoff": 2,
         "removal__updates": 1,
         "shrinkage__updates": 2,
         "final__epochs": 1,

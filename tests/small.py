@@ -41,10 +41,18 @@ SHORT: dict[str, Any] = {
     "removal": {"updates": 2, "rollouts": 2, "prior": 0.5},
     "shrinkage": {"updates": 2, "rollouts": 2, "prior": 0.0},
     "recalibrate_images": 60,
-    "train": {"epochs": 1, "batch_size": 32, "max_images": 64, "precision": "fp32"},
+    "train": {
+        "epochs": 1,
+        "batch_size": 32,
+        "max_images": 64,
+        "precision": "fp32",
+        "fresh": False,
+    },
+    "runoff": 0,
     "final": {"epochs": 3, "batch_size": 32, "precision": "fp32"},
 }
-"""A search of nine candidates and three epochs of final training, over either recipe."""
+"""A search of nine candidates by the policies, without a run-off, and three epochs of final
+training, over either recipe."""
 
 
 def budget_text(*rows: str) -> str:

@@ -182,7 +182,8 @@ def test_transformer_layers_with_and_without_the_fast_path():
     assert plain.contractions == fused.contractions == expected
     assert plain.flops == fused.flops == expected + 2 * 5 * 6 * 8  # fvcore's five for a norm
     assert torch.backends.mha.get_fastpath_enabled()
-    assert torchs(lambda x, layer: layer(x), encoder) == expected
+    # torch 2.14's own counter does not know the two products of the fast path
+    assert torchs(lambda x, layer: layer(x), encoder) in (expected, expected - products)
     stack = nn.TransformerEncoder(encoder, 2, enable_nested_tensor=True)
     assert contractions(lambda x, stack: stack(x), stack) == 2 * expected
 

@@ -54,7 +54,7 @@ def page(run: Path) -> Page:
 
 
 def test_a_search_by_evolution_has_its_charts(tmp_path: Path) -> None:
-    small.compress(tmp_path / "run", recipe=small.settings(strategy="evolution"))
+    small.compress(tmp_path / "run", recipe=small.settings(strategy="evolution", runoff=2))
     page = Page(tmp_path / "run" / "report.html")
     reward = page.figures["reward"]["data"]
     ledger = Ledger(tmp_path / "run" / "ledger.sqlite")
@@ -72,7 +72,7 @@ def test_compress_leaves_a_report_of_everything(run: Path, page: Page) -> None:
     candidates = ledger.candidates()
     ledger.close()
     rows = page.data["candidates"]
-    assert [row["id"] for row in rows] == [c.id for c in candidates] == list(range(1, 13))
+    assert [row["id"] for row in rows] == [c.id for c in candidates] == list(range(1, 10))
     for row, found in zip(rows, candidates, strict=True):
         assert row["state"] == found.state.value and row["inside"] == found.satisfied
         assert row["reward"] == pytest.approx(found.reward, rel=1e-5)
@@ -233,7 +233,7 @@ def test_layers_are_known_without_the_teacher(run: Path, tmp_path: Path) -> None
     hwn2n.report(folder)
     without = Page(folder / "report.html")
     assert "The layers are not known" in without.words and "--teacher FILE" in without.words
-    assert without.data["networks"] == [] and len(without.data["candidates"]) == 12
+    assert without.data["networks"] == [] and len(without.data["candidates"]) == 9
     with pytest.raises(MeasurementError, match="layers cannot be timed"):
         hwn2n.report(folder, measure_layers=True)
     with pytest.raises(InputError):

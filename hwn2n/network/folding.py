@@ -30,6 +30,10 @@ CREATES = frozenset(
 )
 """Operators that make a tensor from numbers (and from the precision of another tensor)."""
 
+_NUMBERS = frozenset(["lift_fresh", "lift_fresh_copy"])
+"""How a number of the program, `mask[2:] = 1.0`, comes into the graph of torch 2.14: as a copy of a
+constant tensor."""
+
 _ELSEWHERE = ("device", "pin_memory", "layout")
 
 
@@ -47,7 +51,7 @@ class Folding:
         name = operator._schema.name.removeprefix("aten::")
         if torch.Tag.nondeterministic_seeded in operator.tags:
             return False
-        values = self._typed(node) if name in CREATES else self._known(node)
+        values = self._typed(node) if name in CREATES else self._known(node, name in _NUMBERS)
         if values is None:
             return False
         kwargs = {key: value for key, value in node.kwargs.items() if key not in _ELSEWHERE}
@@ -77,13 +81,14 @@ class Folding:
             if isinstance(value, torch.Tensor)
         }
 
-    def _known(self, node: fx.Node) -> dict[fx.Node, Any] | None:
+    def _known(self, node: fx.Node, is_number: bool) -> dict[fx.Node, Any] | None:
         """The values that a call reads, if all are known and one of them was folded itself.
 
-        What reads buffers alone is left to its own rule, which may know more of it.
+        What reads buffers alone is left to its own rule, which may know more of it, unless it is
+        a number that the program holds as a tensor.
         """
         found = self._translation
-        if not any(source in found.folded for source in node.all_input_nodes):
+        if not is_number and not any(source in found.folded for source in node.all_input_nodes):
             return None
         values: dict[fx.Node, Any] = {}
         for source in node.all_input_nodes:

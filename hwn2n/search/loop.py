@@ -1,4 +1,5 @@
-"""The search: an anchor, then a strategy. The paper's is the one of `stages` (Algorithm 1).
+"""The search: an anchor, then a strategy, then a run-off. The paper's strategy is `stages`
+(Algorithm 1), and it has nothing else.
 
 Departures of the search from the paper, by their numbers in docs/method.md, which has their reasons
 and all others. Each is a setting, and off in `recipe: paper`:

@@ -18,6 +18,7 @@ RECIPES: dict[str, Settings] = {
     "paper": Settings(),
     "fast": Settings(
         recipe="fast",
+        strategy="evolution",
         advantage="leave-one-out",
         normalise=True,
         features="normalised",

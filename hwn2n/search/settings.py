@@ -52,8 +52,8 @@ class Settings(_Frozen):
     device: str = "cpu"
     strategy: Strategy = Field(
         "policies",
-        description="`random` takes uniform random actions and learns nothing; `evolution` and "
-        "`local` mutate good candidates (evolution.py)",
+        description="who proposes: the paper's `policies`; `evolution` and `local` mutate good "
+        "candidates (evolution.py); `random` takes uniform random actions and learns nothing",
     )
     population: int = Field(20, ge=2, description="evolution: how many candidates may be parents")
     founders: int = Field(10, ge=0, description="evolution: so many random candidates come first")
