@@ -74,6 +74,18 @@ row() {
 row table1-cifar10-resnet18
 row table1-cifar10-resnet18-stage1
 row table4-mnist-vgg13-20k
+# Strategies at equal evaluations, the same teacher as on the CPU; the first seeds first.
+strategies() {
+    step "strategies-${1//[^a-z0-9-]/_}-$2" "$python" -m benchmarks.strategies --case "$1" \
+        --seeds $2 --device cuda --data "imagefolder:$images" \
+        --teacher benchmarks/teachers/resnet20-cifar10-jpeg.pt \
+        --strategies "policies, several steps, blocks" evolution "random actions" policies \
+        "local search" "uniform width" "uniform width, new weights"
+}
+for seed in 0 1 2; do
+    strategies cifar10-10% "$seed"
+    strategies cifar10-3% "$seed"
+done
 row table4-cifar10-vgg19-1m
 row table1-cifar10-resnet34
 row table5-resnet18-resnet34

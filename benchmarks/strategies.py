@@ -75,7 +75,7 @@ CASES: dict[str, Case] = {
     ),
 }
 
-AT = (10, 20, 40, 100)
+AT = (10, 20, 30, 50, 100)
 """Evaluations at which the best search accuracy so far is shown."""
 
 SHARES = (0.25, 0.5, 1.0)
@@ -101,10 +101,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     case = CASES[options.case]
-    folder = options.runs / options.case.replace("%", "")
+    # seconds of a GPU are no match for those of a CPU, and its trainings differ a little
+    on = "" if options.device == "cpu" else f"-{torch.device(options.device).type}"
+    name = options.case.replace("%", "") + on
+    folder = options.runs / name
     folder.mkdir(parents=True, exist_ok=True)
     experiment = Experiment(
-        name=f"strategies-{options.case.replace('%', '')}",
+        name=f"strategies-{name}",
         teacher=options.teacher,
         data=options.data or case.data,
         data_root=options.data_root,
