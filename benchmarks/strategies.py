@@ -84,21 +84,7 @@ SHARES = (0.25, 0.5, 1.0)
 
 def main() -> None:
     """Run what is not done yet, then print and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--case", required=True, choices=list(CASES))
-    parser.add_argument("--teacher", type=Path, required=True, help="a teacher of the case's kind")
-    parser.add_argument("--data", help="instead of the case's, such as imagefolder:PATH")
-    parser.add_argument("--data-root")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES))
-    parser.add_argument("--rivals", nargs="*", default=[], choices=list(RIVALS))
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/strategies"))
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only-publish", action="store_true")
-    options = parser.parse_args()
+    options = _parser().parse_args()
     torch.set_num_threads(options.threads)
     case = CASES[options.case]
     # seconds of a GPU are no match for those of a CPU, and its trainings differ a little
@@ -156,6 +142,24 @@ def main() -> None:
     command = f"python -m benchmarks.strategies --case {options.case} --teacher FILE"
     publish(experiment, rows, extra, path, command=command)
     print(extra["table"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--case", required=True, choices=list(CASES))
+    parser.add_argument("--teacher", type=Path, required=True, help="a teacher of the case's kind")
+    parser.add_argument("--data", help="instead of the case's, such as imagefolder:PATH")
+    parser.add_argument("--data-root")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES))
+    parser.add_argument("--rivals", nargs="*", default=[], choices=list(RIVALS))
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/strategies"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only-publish", action="store_true")
+    return parser
 
 
 def _training(overrides: dict[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,11 @@ def test_the_search_before_it_is_the_same(tmp_path: Path) -> None:
     assert [c.comparable() for c in rows[:-3]] == [c.comparable() for c in without]
 
 
+def test_it_is_never_shorter_than_the_search_training(tmp_path: Path) -> None:
+    _, rows = compressed(tmp_path / "run", runoff_epochs=1, train__epochs=2)
+    assert {str(c.key).partition("x")[2] for c in rows if c.stage == STAGE} == {"4"}
+
+
 @pytest.mark.parametrize("runoff", [0, 1])
 def test_nobody_competes_alone(tmp_path: Path, runoff: int) -> None:
     _, rows = compressed(tmp_path / "run", runoff=runoff)

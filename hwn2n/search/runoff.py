@@ -45,4 +45,6 @@ def run_off(rounds: Rounds) -> None:
         Proposal(decision=Decision.from_json(candidate.decision), place=Place(STAGE, 0, number))
         for number, candidate in enumerate(best)
     ]
-    rounds.evaluate(proposals, epsilon=0.0, iterations=1, epochs=settings.runoff_epochs)
+    # a shorter training than they had would tell nothing
+    epochs = max(settings.runoff_epochs, 2 * settings.train.epochs)
+    rounds.evaluate(proposals, epsilon=0.0, iterations=1, epochs=epochs)

@@ -150,7 +150,12 @@ class Settings(_Frozen):
         le=1000,
         description="so many of the best candidates train anew before one is chosen (runoff.py)",
     )
-    runoff_epochs: int = Field(3, ge=1, le=10_000, description="epochs of their search training")
+    runoff_epochs: int = Field(
+        3,
+        ge=1,
+        le=10_000,
+        description="epochs of their training; at least twice those of the search training",
+    )
     validation_images: int | None = Field(
         None, ge=10, description="images that score a candidate; None = the whole split"
     )
