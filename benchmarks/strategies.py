@@ -24,7 +24,16 @@ import torch
 from benchmarks.earlier import earlier_rows, joined
 from benchmarks.rivals.run import RIVALS, run_rivals
 from benchmarks.rivals.run import collect as collect_rivals
-from benchmarks.runs import RESULTS, STRATEGIES, Experiment, collect, publish, run_all, table
+from benchmarks.runs import (
+    RESULTS,
+    STRATEGIES,
+    Experiment,
+    collect,
+    public_name,
+    publish,
+    run_all,
+    table,
+)
 from hwn2n.network.files import load_teacher
 from hwn2n.run.folder import write_json
 from hwn2n.run.progress import PlainLines
@@ -139,7 +148,13 @@ def main() -> None:
         "threads": options.threads,
         "table": f"{table(rows)}\n\n{curves(rows)}",
     }
-    command = f"python -m benchmarks.strategies --case {options.case} --teacher FILE"
+    command = " ".join(
+        [
+            f"python -m benchmarks.strategies --case '{options.case}' --teacher FILE",
+            f"--data {public_name(experiment.data)}",
+            *(f"--set {text}" for text in options.set),
+        ]
+    )
     publish(experiment, rows, extra, path, command=command)
     print(extra["table"])
 
