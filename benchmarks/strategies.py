@@ -229,12 +229,9 @@ def curves(rows: list[dict[str, Any]]) -> str:
     counts = [n for n in AT if n <= longest]
     quickest = min((row["seconds_by_candidate"][-1] for row in rows), default=0.0)
     seconds = [share * quickest for share in SHARES if quickest]
-    lines = [
-        "| strategy | "
-        + " | ".join([*(f"best of {n}" for n in counts), *(f"after {s:.0f} s" for s in seconds)])
-        + " | inside the budget |",
-        "|---|" + "---|" * (len(counts) + len(seconds) + 1),
-    ]
+    columns = [*(f"best of {n}" for n in counts), *(f"after {s:.0f} s" for s in seconds)]
+    heads = ["strategy", *columns, "inside the budget"]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for strategy in dict.fromkeys(row["strategy"] for row in rows):
         mine = [row for row in rows if row["strategy"] == strategy]
         best = []
@@ -246,7 +243,7 @@ def curves(rows: list[dict[str, Any]]) -> str:
             reached = [_after(row, limit) for row in mine]
             best.append(f"{100 * statistics.median(reached):.2f}")
         inside = statistics.mean(row["feasible_share"] for row in mine)
-        lines.append(f"| {strategy} | {' | '.join(best)} | {inside:.0%} |")
+        lines.append(f"| {' | '.join([strategy, *best, f'{inside:.0%}'])} |")
     return "\n".join(lines)
 
 
