@@ -84,7 +84,7 @@ def test_later_overrides_win_and_recipes_stay() -> None:
         ({"validation_images": 3}, "setting validation_images: .* 10, but got 3"),
         ({"recipe": "paper"}, "setting recipe: must be chosen by itself, not as an override"),
         (
-            {"shrinkage.rollouts": 1},
+            {"shrinkage.rollouts": 1, "strategy": "policies"},
             "settings: with advantage leave-one-out shrinkage.rollouts must be at least 2, but is",
         ),
     ],
@@ -99,10 +99,11 @@ def test_what_cannot_be_is_named(overrides: dict[Any, Any], message: str) -> Non
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"removal.rollouts": 1, "removal.updates": 0},
+        {"removal.rollouts": 1, "removal.updates": 0, "strategy": "policies"},
         {"removal.rollouts": 1, "strategy": "random"},
-        {"removal.rollouts": 1, "learner": "actor-critic"},
-        {"removal.rollouts": 1, "advantage": "ema"},
+        {"removal.rollouts": 1, "strategy": "evolution"},
+        {"removal.rollouts": 1, "strategy": "policies", "learner": "actor-critic"},
+        {"removal.rollouts": 1, "strategy": "policies", "advantage": "ema"},
     ],
 )
 def test_one_rollout_is_enough_elsewhere(overrides: dict[str, Any]) -> None:
