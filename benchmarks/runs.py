@@ -56,6 +56,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "policies of the paper, masks": {**PAPERS_POLICIES, "mask": True},
     "random actions": {"strategy": "random"},
     "evolution": {"strategy": "evolution"},
+    "evolution, blocks": {"strategy": "evolution", "granularity": "block"},
     "evolution from uniform width": {"strategy": "evolution", "founders": 0},
     "local search": {"strategy": "local"},
     "uniform width": {"strategy": "policies", "removal.updates": 0, "shrinkage.updates": 0},
