@@ -17,8 +17,8 @@ from hwn2n.run.folder import read_json
 Rows = list[dict[str, Any]]
 
 
-def earlier_rows(path: Path, same: Mapping[str, Any], key: str = "runs") -> Rows:
-    """The rows under `key` of the result file, with their settings; [] where there is no file.
+def earlier_rows(path: Path, same: Mapping[str, Any]) -> Rows:
+    """The rows of the result file, with their settings; [] where there is no file.
 
     Raises `InputError` where it is of another experiment: where it has not what `same` has.
     """
@@ -32,7 +32,7 @@ def earlier_rows(path: Path, same: Mapping[str, Any], key: str = "runs") -> Rows
             f"{', '.join(different)}; move it away to begin anew"
         )
     settings = before.get("settings", {})
-    return [{"settings": settings.get(row["strategy"]), **row} for row in before.get(key, [])]
+    return [{"settings": settings.get(row["strategy"]), **row} for row in before["runs"]]
 
 
 def joined(now: Rows, earlier: Rows, order: Sequence[str]) -> Rows:

@@ -16,10 +16,10 @@ from hwn2n.errors import MeasurementError
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.search.settings import Settings
+from hwn2n.search.strategies.evolution import STAGE as EVOLUTION
 
 POLICIES = ("removal", "shrinkage")
 """The stages of the policies."""
-EVOLUTION = "evolution"
 STAGES = (*POLICIES, EVOLUTION)
 """All stages that search; the anchor before them and the run-off after them do not."""
 
