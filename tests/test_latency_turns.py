@@ -13,7 +13,7 @@ from test_local_target import local, network
 from torch import nn
 
 from hwn2n.hardware.latency import LatencySample, measure_in_turns, measure_latency
-from hwn2n.hardware.measurement import Beside
+from hwn2n.hardware.measurement import QUICK, Beside, MeasurementProtocol
 
 
 class Machine:
@@ -181,3 +181,60 @@ def test_where_nothing_is_clocked_they_come_one_after_the_other():
     found = local().measure_beside(network(), network(), (1, 8, 8), ["params", "latency_p50"], [])
     assert found.teacher == {} and found.shares == {}
     assert list(found.cost) == ["params", "latency_p50"]
+
+
+def test_a_teacher_is_made_ready_once_where_that_takes_long(monkeypatch):
+    target, prepared, closed = local(), [], []
+    monkeypatch.setattr(target._runner, "anew", False)  # as with an exporter or a compiler
+    original = target.prepare
+
+    def prepare(model, images):
+        executable = original(model, images)
+        prepared.append(sum(p.numel() for p in model.parameters()))
+        close = executable.close
+        executable.close = lambda: (closed.append(prepared[-1]), close())
+        return executable
+
+    monkeypatch.setattr(target, "prepare", prepare)
+    teacher, student = network(), nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    whole, part = (sum(p.numel() for p in m.parameters()) for m in (teacher, student))
+
+    def read(of: nn.Module = teacher, protocol: MeasurementProtocol = QUICK) -> None:
+        columns = ["latency_p50"]
+        found = target.measure_beside(student, of, (1, 8, 8), columns, columns, protocol)
+        assert found.cost["latency_p50"].value > 0 < found.teacher["latency_p50"].value
+        low, high = found.shares["latency_p50"]
+        assert 0 < low < high
+
+    read()
+    read()
+    assert prepared == [whole, part, part] and len(closed) == 2
+    with torch.no_grad():
+        teacher[0].weight.add_(1.0)
+    read()
+    assert prepared[3:] == [whole, part], "its weights are others"
+    read(protocol=MeasurementProtocol(effort="quick", images=torch.rand(1, 1, 8, 8)))
+    assert prepared[5:] == [whole, part], "and so are the images"
+    read(of=network())
+    assert prepared[7:] == [whole, part], "and another network is another"
+    assert len(closed) == len(prepared) - 1, "all but the teacher that is kept"
+
+
+def test_a_teacher_that_runs_in_another_program_is_made_ready_each_time(monkeypatch):
+    target, prepared = local(), []
+    monkeypatch.setattr(target._runner, "anew", False)
+    original = target.prepare
+
+    def prepare(model, images):
+        executable = original(model, images)
+        executable.live = False
+        prepared.append(model)
+        return executable
+
+    monkeypatch.setattr(target, "prepare", prepare)
+    teacher = network()
+    for _ in range(2):
+        target.measure_beside(
+            network(), teacher, (1, 8, 8), ["latency_p50"], ["latency_p50"], QUICK
+        )
+    assert len(prepared) == 4

@@ -213,7 +213,9 @@ class LocalTarget(Target):
             ]
             if not all(running):
                 return super().measure_beside(student, teacher, input_shape, part, whole, protocol)
-            whole_cost, part_cost, shares = self._runner.in_turns(models, images, running, protocol)
+            whole_cost, part_cost, shares = self._runner.in_turns(
+                models, images, running, protocol, given=teacher
+            )
         mine, theirs = {**known[1], **part_cost}, {**known[0], **whole_cost}
         return Beside(_in_order(mine), _in_order(theirs), shares)
 

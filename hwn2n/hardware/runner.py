@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +21,23 @@ from hwn2n.hardware.session import Session, clock_in_turns
 from hwn2n.hardware.throttle import ThrottleMonitor
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """A teacher that was made ready for these images; `weights` tell whether it is still that."""
+
+    teacher: weakref.ref[nn.Module]
+    weights: tuple[tuple[int, int], ...]
+    images: Tensor
+    executable: Executable
+
+
 class Runner:
     """Runs networks that lie on `device` already, on images of the host.
 
     `prepare` makes one ready to run, `anew` says whether that is quick enough to do it many times.
-    `power_source` finds what reads power. Idle power is read once for each effort, and kept.
+    Where it is not, as with an exporter or a compiler, the teacher that students take turns with
+    is made ready once and kept. `power_source` finds what reads power. Idle power is read once for
+    each effort, and kept.
     """
 
     def __init__(
@@ -43,6 +57,7 @@ class Runner:
         self.power_source = power_source
         self.anew = anew
         self._idle: dict[Effort, IdleReading] = {}
+        self._ready: _Ready | None = None
 
     def alone(
         self, model: nn.Module, images: Tensor, columns: list[str], protocol: MeasurementProtocol
@@ -50,7 +65,9 @@ class Runner:
         """The readings of `columns`, all of which need it to run."""
         before = conditions(self.device)
         with quiet(self.threads, pin=self.device.type == "cpu"), ExitStack() as stack:
-            session = self._session(stack, model, images, columns, protocol)
+            executable = self.prepare(model, images)
+            stack.callback(executable.close)
+            session = self._session(executable, columns, protocol)
             session.clock(ThrottleMonitor(self.device))
             self._meter(session)
         return Measurement(
@@ -66,14 +83,21 @@ class Runner:
         images: Tensor,
         columns: Sequence[list[str]],
         protocol: MeasurementProtocol,
+        given: nn.Module,
     ) -> tuple[Cost, Cost, dict[str, tuple[float, float]]]:
-        """The readings of a teacher's and of a student's columns, and shares as in `Beside`."""
+        """The readings of a teacher's and of a student's columns, and shares as in `Beside`.
+
+        `given` is the teacher as the caller has it, of which `models[0]` is a copy.
+        """
         shares: dict[str, tuple[float, float]] = {}
         with quiet(self.threads, pin=self.device.type == "cpu"), ExitStack() as stack:
-            teacher, student = (
-                self._session(stack, model, images, names, protocol)
-                for model, names in zip(models, columns, strict=True)
-            )
+            executable = self._teachers(given, models[0], images)
+            if self._ready is None or executable is not self._ready.executable:
+                stack.callback(executable.close)
+            teacher = self._session(executable, columns[0], protocol)
+            executable = self.prepare(models[1], images)
+            stack.callback(executable.close)
+            student = self._session(executable, columns[1], protocol)
             throttling = ThrottleMonitor(self.device)
             if teacher.timed and student.timed:
                 builds = (self._builder(models[0], images), self._builder(models[1], images))
@@ -85,16 +109,28 @@ class Runner:
             self._meter(student)
         return teacher.cost, student.cost, shares
 
-    def _session(
-        self,
-        stack: ExitStack,
-        model: nn.Module,
-        images: Tensor,
-        columns: list[str],
-        protocol: MeasurementProtocol,
-    ) -> Session:
+    def _teachers(self, given: nn.Module, model: nn.Module, images: Tensor) -> Executable:
+        """The teacher ready to run: as it was made ready before, if it is the same.
+
+        One that runs in another program is made ready each time: its samples are of then.
+        """
+        if self.anew:
+            return self.prepare(model, images)
+        weights, ready = _versions(given), self._ready
+        if ready is not None:
+            same = ready.teacher() is given and ready.weights == weights
+            if same and ready.images.dtype == images.dtype and torch.equal(ready.images, images):
+                return ready.executable
+            ready.executable.close()
+            self._ready = None
         executable = self.prepare(model, images)
-        stack.callback(executable.close)
+        if executable.live:
+            self._ready = _Ready(weakref.ref(given), weights, images, executable)
+        return executable
+
+    def _session(
+        self, executable: Executable, columns: list[str], protocol: MeasurementProtocol
+    ) -> Session:
         duration = self.durations[protocol.effort]
         return Session(executable, columns, protocol=protocol, duration=duration)
 
@@ -115,3 +151,9 @@ class Runner:
                 executable.close()
 
         return build
+
+
+def _versions(model: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Tells apart the weights of one module before and after they were changed."""
+    tensors = (*model.parameters(), *model.buffers())
+    return tuple((id(t), -1 if t.is_inference() else t._version) for t in tensors)
