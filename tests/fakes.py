@@ -51,6 +51,7 @@ class FakeEvaluator:
             small.CalmTarget().measure(small.small_teacher().model, small.SHAPE, ["params"])
         )
         self.limits = Limits(small.budget(), {})
+        self.scales, self.forecast = True, None
         self.epsilons: list[float] = []
 
     def next_is_done(self) -> bool:

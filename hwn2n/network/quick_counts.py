@@ -19,7 +19,7 @@ from hwn2n.network.architecture import (
     Operation,
 )
 from hwn2n.network.channels import ChannelMap
-from hwn2n.network.counts import Counts
+from hwn2n.network.counts import Counts, elements
 from hwn2n.network.decision import Decision
 from hwn2n.network.operators import Shape, rule
 from hwn2n.network.resize import with_kernel
@@ -37,6 +37,7 @@ class _Fitted(NamedTuple):
     params: int
     flops: int
     buffers: int
+    elements: int
     reason: str | None
 
 
@@ -92,29 +93,31 @@ class QuickCounts:
         program = self._program(decision.removed)
         widths, kernels = decision.widths, decision.kernels
         shapes: list[Shape] = [(-1, *self._input_shape)]
-        params = flops = buffers = 0
+        params = flops = buffers = size = 0
         for op, reads, group, width, kernel, table in program.steps:
             inputs = tuple([shapes[i] for i in reads])
             if group is not None:
                 width = widths.get(group, width)
-            size = None if kernel is None else kernels.get(kernel)
-            fitted = table.get((inputs, width, size))
+            kernel_size = None if kernel is None else kernels.get(kernel)
+            fitted = table.get((inputs, width, kernel_size))
             if fitted is None:
                 if len(table) >= _MOST_SIZES:
                     table.clear()
-                fitted = table[inputs, width, size] = _fit(op, list(inputs), width, size)
-            if fitted[4] is not None:
-                raise IllegalArchitectureError(fitted[4])
+                fitted = _fit(op, list(inputs), width, kernel_size)
+                table[inputs, width, kernel_size] = fitted
+            if fitted[5] is not None:
+                raise IllegalArchitectureError(fitted[5])
             shapes.append(fitted[0])
             params += fitted[1]
             flops += fitted[2]
             buffers += fitted[3]
+            size += fitted[4]
         if shapes[program.output] != program.logits:
             raise IllegalArchitectureError(
                 f"{program.name} must give logits of shape {list(program.logits or ())[1:]}, "
                 f"but would give {list(shapes[program.output][1:])}"
             )
-        return Counts(params, flops, 4 * params + buffers)
+        return Counts(params, flops, 4 * params + buffers, len(program.steps), size)
 
     def _compile(self, removed: frozenset[str]) -> _Program:
         architecture, channels = self._left(removed)
@@ -143,12 +146,13 @@ def _fit(op: Operation, inputs: list[Shape], width: int | None, kernel: Kernel |
             op = with_kernel(op, kernel)
         op = operator.resize(op, inputs, width)
     except IllegalArchitectureError as error:
-        return _Fitted((), 0, 0, 0, str(error))
+        return _Fitted((), 0, 0, 0, 0, str(error))
     own = "tied_to" not in op.config
     return _Fitted(
         op.shape or (),
         operator.parameters(op) if own else 0,
         operator.flops(op, inputs),
         operator.buffers_bytes(op) if own else 0,
+        elements(op.shape or ()),
         None,
     )

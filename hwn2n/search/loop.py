@@ -14,6 +14,7 @@ and all others. Each is a setting, and off in `recipe: paper`:
 24. Updates may also imitate the best candidates so far (`imitate`, learners).
 30. The best candidates may train longer before one is chosen (`runoff`, runoff.py).
 31. An update may take several steps on its rollouts (`update_steps`, learners).
+32. Decisions may be scaled to forecasts of what is measured (`forecast`, forecast.py).
 
 And always (6): a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.
@@ -24,8 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from hwn2n.network.decision import NOTHING
-from hwn2n.search.proposals import Proposal
+from hwn2n.search.anchor import evaluate_anchor
 from hwn2n.search.rounds import ANCHOR, SEARCH, Rounds
 from hwn2n.search.runoff import run_off
 from hwn2n.search.strategies.evolution import run_evolution
@@ -40,11 +40,8 @@ def run_search(rounds: Rounds, start_from: Mapping[str, Path] | None = None) -> 
     Raises `InterruptedRunError` where it was asked to stop.
     """
     settings = rounds.settings
-    if settings.anchor and settings.project and rounds.evaluator.countable.rows:
-        anchor = Proposal(decision=NOTHING, place=ANCHOR)
-        list(rounds.evaluator.evaluate([anchor], epsilon=0.0))
-        rounds.clock.lap(SEARCH)
-        rounds.stop.check()
+    if settings.anchor and rounds.evaluator.scales:
+        evaluate_anchor(rounds)
     if settings.strategy in ("evolution", "local"):
         run_evolution(rounds)
     else:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from hwn2n.budget.cost import Reading
+from hwn2n.budget.cost import Cost, Reading
 from hwn2n.budget.matrix import Constraints
 from hwn2n.budget.rows import Row
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
@@ -41,18 +41,21 @@ def as_cost(counts: Counts) -> dict[str, Reading]:
 def project(
     planner: Planner,
     decision: Decision,
-    countable: Constraints,
+    constraints: Constraints,
     allowed: Widths = Widths(),  # noqa: B008 - frozen, so one for all
+    *,
+    forecast: Callable[[Counts], Cost] | None = None,
 ) -> Decision:
-    """The decision with all widths scaled by the largest factor that meets `countable`.
+    """The decision with all widths scaled by the largest factor that meets `constraints`.
 
-    `countable`: rows over params, flops and weight_bytes only. Lower limits among them are left
-    to the evaluation: scaling down cannot meet them. Group widths that the decision does not name
+    `constraints`: rows over params, flops and weight_bytes only; with `forecast`, which guesses
+    further columns from counts, over those too. Lower limits among them are left to the
+    evaluation: scaling down cannot meet them. Group widths that the decision does not name
     count as whole. Scaled widths are rounded down to those that are `allowed`, and never go below
     the least of them. Raises `IllegalArchitectureError` if even the least widths are too much, or
-    if the decision is illegal itself.
+    if the decision is illegal itself; but a guess excludes nothing, and least widths are returned.
     """
-    upper = upper_rows(countable)
+    upper, cost_of = upper_rows(constraints), forecast or as_cost
     if not upper.rows:
         return decision
     _, channels = planner.left(decision.removed)
@@ -70,11 +73,13 @@ def project(
         return replace(decision, widths=widths)
 
     def inside(candidate: Decision) -> bool:
-        return upper.satisfied(as_cost(planner.count(candidate)))
+        return upper.satisfied(cost_of(planner.count(candidate)))
 
     if not free or inside(decision):
         return decision
     if not inside(scaled(0, 1)):
+        if forecast is not None:
+            return scaled(0, 1)
         worst = upper.binding(as_cost(planner.count(scaled(0, 1))))
         raise IllegalArchitectureError(
             f"even with {_least_widths(allowed)} it is outside the budget: {worst.source}"

@@ -27,6 +27,7 @@ RECIPES: dict[str, Settings] = {
         weights="inherit",
         recalibrate_images=2000,
         project=True,
+        forecast=True,
         anchor=True,
         annealing=3,
         near_miss=0.5,

@@ -104,6 +104,11 @@ class Settings(_Frozen):
     project: bool = Field(
         False, description="scale widths to what can be counted of the budget (projection.py)"
     )
+    forecast: bool = Field(
+        False,
+        description="with `project`: scale widths to what is measured too, as far as earlier "
+        "candidates tell it (forecast.py)",
+    )
     anchor: bool = Field(
         False, description="evaluate the uniformly shrunk teacher before the first stage"
     )

@@ -6,10 +6,10 @@ every child is a mutation of a good candidate.
 candidate lives for ever on one lucky reading; `local` takes the best of all. A network that was
 evaluated before is not proposed again.
 
-Where the budget bounds what can be counted and decisions are projected on it, widths are
-proportions: a child is scaled up as far as the teacher's widths allow and then down to the budget
-(`projection`), so that what one layer gives up the others gain. Elsewhere widths are what they
-are, and a child may also be its parent with all widths larger or smaller.
+Where the budget bounds what can be counted or forecast and decisions are projected on it, widths
+are proportions: a child is scaled up as far as the teacher's widths allow and then down to the
+budget (`projection`, `forecast`), so that what one layer gives up the others gain. Elsewhere widths
+are what they are, and a child may also be its parent with all widths larger or smaller.
 
 The parents are in the ledger, and an iteration's random numbers follow from the seed and its
 number, so a search that is resumed goes on as it would have.
@@ -24,7 +24,6 @@ from collections.abc import Callable, Sequence
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.run.candidate import Candidate, State
-from hwn2n.search.projection import upper_rows
 from hwn2n.search.proposals import Place, Proposal
 from hwn2n.search.rounds import Rounds
 from hwn2n.search.seeds import derive_seed
@@ -42,6 +41,7 @@ def run_evolution(rounds: Rounds) -> None:
     count = sum(stage.updates * stage.rollouts for stage in (settings.removal, settings.shrinkage))
     iterations = math.ceil(count / rollouts)
     for iteration in range(iterations):
+        rounds.evaluator.look_back(Place(STAGE, iteration, 0))
         earlier = [c for c in rounds.ledger.candidates() if _before(c, iteration)]
         generator = random.Random(derive_seed(settings.seed, STAGE, iteration))
         breeder = Breeder(rounds, earlier, generator)
@@ -71,9 +71,8 @@ class Breeder:
         self.random = generator
         self.parents = [c for c in earlier if c.state is not State.ILLEGAL]
         self.known = {c.key for c in earlier}
-        projected = rounds.settings.project and upper_rows(rounds.evaluator.countable).rows
         self.mutations = Mutations(
-            rounds.planner, rounds.settings, generator, proportions=bool(projected)
+            rounds.planner, rounds.settings, generator, proportions=rounds.evaluator.scales
         )
 
     def child(self) -> Decision:

@@ -1,0 +1,43 @@
+"""The anchor: the teacher shrunk by one factor to the budget, a candidate that every search has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hwn2n.budget.cost import cost_from_json
+from hwn2n.network.decision import NOTHING
+from hwn2n.run.candidate import Candidate
+from hwn2n.search.proposals import Proposal
+from hwn2n.search.rounds import ANCHOR, SEARCH, Rounds
+
+_TRIES = 4
+"""So many widths are tried where a limit has to be measured."""
+_SLACK = 0.15
+"""Nearer to its limit, as a share of it, an anchor need not be."""
+
+
+def evaluate_anchor(rounds: Rounds) -> None:
+    """Evaluate the anchor. Where a limit is measured, its width is found by trying.
+
+    Each try improves the forecast that the next one is scaled by. Those that are outside are not
+    trained; the first that is inside and near the limit ends it.
+
+    Raises `InterruptedRunError` where it was asked to stop.
+    """
+    for number in range(_TRIES):
+        place = replace(ANCHOR, iteration=number)
+        proposal = Proposal(decision=NOTHING, place=place)
+        (found,) = rounds.evaluator.evaluate([proposal], epsilon=0.0)
+        rounds.clock.lap(SEARCH)
+        rounds.stop.check()
+        if rounds.evaluator.forecast is None:
+            return
+        if found.satisfied and _headroom(rounds, found) <= _SLACK:
+            return
+
+
+def _headroom(rounds: Rounds, candidate: Candidate) -> float:
+    """The distance to the row that binds, as a share of its limit."""
+    cost = cost_from_json(candidate.cost)
+    constraints = rounds.evaluator.limits.given(cost_from_json(candidate.teacher))
+    return float(-constraints.residuals(cost).max())
