@@ -58,6 +58,7 @@ PROXIES: dict[str, dict[str, Any]] = {
         "train.fresh": True,
     },
     "1 x 20,000": {"train.max_images": 20_000},
+    "1 x 40,000": {"train.max_images": 40_000},
     "1 x 20,000, batches of 32": {"train.max_images": 20_000, "train.batch_size": 32},
     "1 x 20,000, batches of 128, a fifth of the rate": {"train.max_images": 20_000, **SLOW},
     "4 x 5,000, batches of 128, a fifth of the rate": {
