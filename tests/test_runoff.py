@@ -50,6 +50,16 @@ def test_the_best_few_train_again_and_the_best_of_them_is_the_student(tmp_path: 
     assert result.student["search_accuracy"] == winner.accuracy
 
 
+def test_the_anchor_competes_wherever_the_brief_training_left_it(tmp_path: Path) -> None:
+    _, rows = compressed(tmp_path / "run", runoff=2, weights="fresh")
+    briefly = [c for c in rows if c.stage != STAGE]
+    (anchor,) = [c for c in briefly if c.stage == "anchor"]
+    best = best_keys(briefly, 2)
+    assert anchor.satisfied and anchor.key not in best, "or this shows nothing"
+    longer = [c.key for c in rows if c.stage == STAGE]
+    assert longer == [f"{key}x4" for key in (*best, anchor.key)]
+
+
 def test_the_search_before_it_is_the_same(tmp_path: Path) -> None:
     _, without = compressed(tmp_path / "without", runoff=0)
     _, rows = compressed(tmp_path / "with")

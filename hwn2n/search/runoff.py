@@ -3,7 +3,8 @@
 The best of many brief trainings is partly the luckiest of them, and partly one that learns fast.
 So a search may end with a run-off (`Settings.runoff`): its best candidates are trained anew from
 the weights they began with, for more epochs (`runoff_epochs`), and are rows of the ledger like all
-others, in a stage of their own.
+others, in a stage of their own. The anchor, which is wide in no layer and lacks none, learns slower
+than most and may end above them: it competes too, wherever the brief training left it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from hwn2n.run.candidate import Candidate
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.evaluate import Evaluator
 from hwn2n.search.proposals import Place, Proposal
-from hwn2n.search.rounds import Rounds
+from hwn2n.search.rounds import ANCHOR, Rounds
 
 STAGE = "runoff"
 
@@ -30,15 +31,16 @@ def ranked(ledger: Ledger, evaluator: Evaluator) -> list[Candidate]:
 
 
 def run_off(rounds: Rounds) -> None:
-    """Train the best candidates longer, if the settings say so and there is more than one.
+    """Train the best candidates and the anchor longer, if the settings say so and there is more than one.
 
     Raises `InterruptedRunError` where it was asked to stop.
     """
     settings = rounds.settings
     if settings.runoff < 2:
         return
-    best = [c for c in ranked(rounds.ledger, rounds.evaluator) if c.stage != STAGE]
-    best = best[: settings.runoff]
+    briefly = [c for c in ranked(rounds.ledger, rounds.evaluator) if c.stage != STAGE]
+    best = briefly[: settings.runoff]
+    best += [c for c in briefly[settings.runoff :] if c.stage == ANCHOR.stage][:1]
     if len(best) < 2:
         return
     proposals = [

@@ -153,7 +153,8 @@ class Settings(_Frozen):
         0,
         ge=0,
         le=1000,
-        description="so many of the best candidates train anew before one is chosen (runoff.py)",
+        description="so many of the best candidates, and the anchor, train anew before one is "
+        "chosen (runoff.py)",
     )
     runoff_epochs: int = Field(
         3,
