@@ -15,10 +15,9 @@ import sys
 from pathlib import Path
 
 import hwn2n
+from benchmarks.contenders import STRATEGIES, USUAL
 from benchmarks.runs import (
     RESULTS,
-    STRATEGIES,
-    USUAL,
     Experiment,
     collect,
     publish,

@@ -17,10 +17,9 @@ from pathlib import Path
 import torch
 
 import hwn2n
+from benchmarks.contenders import STRATEGIES, USUAL
 from benchmarks.runs import (
     RESULTS,
-    STRATEGIES,
-    USUAL,
     Experiment,
     collect,
     publish,

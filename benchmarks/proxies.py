@@ -119,7 +119,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     path = RESULTS / f"proxies-{options.name}.json"
     rows = read_json(path)["rows"] if path.exists() else []
-    study = _study(options)
+    full = {
+        "final.epochs": options.full_epochs,
+        "final.max_images": options.full_images,
+        "device": options.device,
+    }
+    study = open_study(options, full)
     deadline = time.monotonic() + 60 * options.minutes
     schools: dict[str, School] = {}
     known = {(r["candidate"], r["proxy"], r["seed"]) for r in rows}
@@ -140,7 +145,8 @@ def main() -> None:
     print(table(rows, PROXIES))
 
 
-def _study(options: argparse.Namespace) -> Study:
+def open_study(options: argparse.Namespace, full: Mapping[str, Any]) -> Study:
+    """The teacher and data of a command; `full` are overrides for all of its schools."""
     teacher = load_teacher(options.teacher)
     data = load_data(
         options.data,
@@ -150,11 +156,6 @@ def _study(options: argparse.Namespace) -> Study:
     )
     captured = capture(teacher.model, data.image_shape, teacher.program)
     planner = Planner(captured.architecture)
-    full = {
-        "final.epochs": options.full_epochs,
-        "final.max_images": options.full_images,
-        "device": options.device,
-    }
     return Study(teacher, data, planner, Inheritance(captured, planner), full)
 
 

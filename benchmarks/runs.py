@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hwn2n
+from benchmarks.contenders import STRATEGIES
 from hwn2n.errors import BudgetNotMetError, InconclusiveError
 from hwn2n.hardware.fingerprint import fingerprint
 from hwn2n.run.candidate import State
@@ -27,50 +28,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 NOTHING_FOUND = "nothing-found.json"
 """In the folder of a search that has ended without a student."""
-
-PAPERS_POLICIES = {
-    "strategy": "policies",
-    **dict.fromkeys(["removal.prior", "shrinkage.prior", "near_miss"], 0.0),
-    **dict.fromkeys(["removal.entropy_weight", "shrinkage.entropy_weight"], 0.0),
-    **dict.fromkeys(["project", "anchor", "normalise"], False),
-    "advantage": "ema",
-    "features": "paper",
-    "removal.lr": 0.003,
-    "shrinkage.lr": 0.01,
-}
-"""What makes the policies of `recipe: fast` those of the paper; candidates are trained as there."""
-
-STRATEGIES: dict[str, dict[str, Any]] = {
-    "policies": {"strategy": "policies"},
-    "policies, several steps": {"strategy": "policies", "update_steps": 10},
-    "policies, several steps, blocks": {
-        "strategy": "policies",
-        "update_steps": 10,
-        "granularity": "block",
-        "removal.prior": 1.0,
-    },
-    "policies, masks": {"strategy": "policies", "mask": True},
-    "policies, masks for projection": {"strategy": "policies", "mask": True, "project": False},
-    "policies, imitation": {"strategy": "policies", "imitate": 5, "imitate_weight": 0.3},
-    "policies of the paper": PAPERS_POLICIES,
-    "policies of the paper, masks": {**PAPERS_POLICIES, "mask": True},
-    "random actions": {"strategy": "random"},
-    "evolution": {"strategy": "evolution"},
-    "evolution, blocks": {"strategy": "evolution", "granularity": "block"},
-    "evolution from uniform width": {"strategy": "evolution", "founders": 0},
-    "local search": {"strategy": "local"},
-    "uniform width": {"strategy": "policies", "removal.updates": 0, "shrinkage.updates": 0},
-    "uniform width, new weights": {
-        "strategy": "policies",
-        "removal.updates": 0,
-        "shrinkage.updates": 0,
-        "weights": "fresh",
-    },
-}
-"""Overrides of a recipe for each way to search. `uniform width` evaluates one network only: the
-teacher shrunk by one factor to the budget, trained by the same final training."""
-
-USUAL = ("policies", "random actions", "evolution", "uniform width")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 
+from benchmarks.contenders import STRATEGIES
 from benchmarks.earlier import earlier_rows, joined
 from benchmarks.rivals.run import RIVALS, run_rivals
 from benchmarks.rivals.run import collect as collect_rivals
 from benchmarks.runs import (
     RESULTS,
-    STRATEGIES,
     Experiment,
     collect,
     public_name,

@@ -1,0 +1,60 @@
+"""The ways to search that benchmarks compare: for each, what it overrides of a recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+UNITS = {"granularity": "unit", "update_steps": 1, "removal.prior": 2.0}
+"""Layer by layer, one step of Adam an update: whatever the recipe has by default."""
+
+PAPERS_POLICIES = {
+    **UNITS,
+    "strategy": "policies",
+    **dict.fromkeys(["removal.prior", "shrinkage.prior", "near_miss"], 0.0),
+    **dict.fromkeys(["removal.entropy_weight", "shrinkage.entropy_weight"], 0.0),
+    **dict.fromkeys(["project", "anchor", "normalise"], False),
+    "advantage": "ema",
+    "features": "paper",
+    "removal.lr": 0.003,
+    "shrinkage.lr": 0.01,
+}
+"""What makes the policies of `recipe: fast` those of the paper; candidates are trained as there."""
+
+NO_SEARCH = {**UNITS, "strategy": "policies", "removal.updates": 0, "shrinkage.updates": 0}
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "policies": {**UNITS, "strategy": "policies"},
+    "policies, several steps": {**UNITS, "strategy": "policies", "update_steps": 10},
+    "policies, several steps, blocks": {
+        "strategy": "policies",
+        "update_steps": 10,
+        "granularity": "block",
+        "removal.prior": 1.0,
+    },
+    "policies, masks": {**UNITS, "strategy": "policies", "mask": True},
+    "policies, masks for projection": {
+        **UNITS,
+        "strategy": "policies",
+        "mask": True,
+        "project": False,
+    },
+    "policies, imitation": {
+        **UNITS,
+        "strategy": "policies",
+        "imitate": 5,
+        "imitate_weight": 0.3,
+    },
+    "policies of the paper": PAPERS_POLICIES,
+    "policies of the paper, masks": {**PAPERS_POLICIES, "mask": True},
+    "random actions": {**UNITS, "strategy": "random"},
+    "evolution": {**UNITS, "strategy": "evolution"},
+    "evolution, blocks": {**UNITS, "strategy": "evolution", "granularity": "block"},
+    "evolution from uniform width": {**UNITS, "strategy": "evolution", "founders": 0},
+    "local search": {**UNITS, "strategy": "local"},
+    "uniform width": NO_SEARCH,
+    "uniform width, new weights": {**NO_SEARCH, "weights": "fresh"},
+}
+"""Overrides of a recipe for each way to search. `uniform width` evaluates one network only: the
+teacher shrunk by one factor to the budget, trained by the same final training."""
+
+USUAL = ("policies", "random actions", "evolution", "uniform width")
