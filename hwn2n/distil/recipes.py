@@ -199,9 +199,9 @@ STUDENT_RECIPES: dict[str, TrainSettings] = {
     ),
     "fast-final": TrainSettings(
         epochs=30,
-        batch_size=128,
+        batch_size=64,
         optimizer="adamw",
-        lr=2e-3,
+        lr=5e-3,
         weight_decay=1e-2,
         schedule="cosine",
         warmup=0.1,

@@ -31,7 +31,7 @@ def ranked(ledger: Ledger, evaluator: Evaluator) -> list[Candidate]:
 
 
 def run_off(rounds: Rounds) -> None:
-    """Train the best candidates and the anchor longer, if the settings say so and there is more than one.
+    """Train the best candidates and the anchor longer, where the settings say so.
 
     Raises `InterruptedRunError` where it was asked to stop.
     """
