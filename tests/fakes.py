@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import small
@@ -51,7 +52,7 @@ class FakeEvaluator:
             small.CalmTarget().measure(small.small_teacher().model, small.SHAPE, ["params"])
         )
         self.limits = Limits(small.budget(), {})
-        self.scales, self.forecast = True, None
+        self.fitter = SimpleNamespace(scales=True, forecast=None)
         self.epsilons: list[float] = []
 
     def next_is_done(self) -> bool:

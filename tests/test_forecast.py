@@ -194,7 +194,7 @@ def test_anchors_are_tried_until_one_is_just_inside(make: Make, tmp_path: Path) 
 
 def test_what_can_be_counted_has_one_anchor(make: Make, tmp_path: Path) -> None:
     bench = make("{metric: params, max: 40%}", removal__updates=0, shrinkage__updates=0)
-    assert bench.evaluator.forecast is None and bench.evaluator.scales
+    assert bench.evaluator.fitter.forecast is None and bench.evaluator.fitter.scales
     small.search(bench, tmp_path)
     assert len(bench.ledger.candidates()) == 1
 

@@ -30,7 +30,7 @@ def evaluate_anchor(rounds: Rounds) -> None:
         (found,) = rounds.evaluator.evaluate([proposal], epsilon=0.0)
         rounds.clock.lap(SEARCH)
         rounds.stop.check()
-        if rounds.evaluator.forecast is None:
+        if rounds.evaluator.fitter.forecast is None:
             return
         if found.satisfied and _headroom(rounds, found) <= _SLACK:
             return

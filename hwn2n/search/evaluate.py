@@ -17,15 +17,15 @@ from itertools import chain
 from hwn2n.hardware.measurement import Beside
 from hwn2n.hardware.target import Target
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
-from hwn2n.network.decision import NOTHING, Decision
+from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.executors import Executor, InProcess
-from hwn2n.search.forecast import Forecast, forecast_for
+from hwn2n.search.fitter import Fitter
 from hwn2n.search.halving import estimates, kept
 from hwn2n.search.limits import Limits
-from hwn2n.search.projection import counted_cost, project, upper_rows
+from hwn2n.search.projection import counted_cost
 from hwn2n.search.proposals import Place, Proposal
 from hwn2n.search.rows import Planned, RowWriter, Work, earlier_readings
 from hwn2n.search.school import School
@@ -65,10 +65,9 @@ class Evaluator:
         self.constraints = self.limits.at_first
         self.counted = countable_columns(target)
         self.countable = self.constraints.only(self.counted)
-        self.forecast: Forecast | None = None
-        if settings.project and settings.forecast:
-            teacher = planner.count(NOTHING)
-            self.forecast = forecast_for(self.constraints, teacher, self.limits.teacher_cost)
+        self.fitter = Fitter(
+            planner, settings, self.constraints, self.countable, self.limits.teacher_cost
+        )
         measured = [n for n in self.constraints.columns if n not in self.counted]
         self.workshop = Workshop(
             school=school, target=target, limits=self.limits, measured=measured
@@ -120,37 +119,21 @@ class Evaluator:
         """
         return self._waiting()
 
-    @property
-    def scales(self) -> bool:
-        """Whether decisions are scaled, so that only the proportions of their widths count."""
-        return self.settings.project and bool(self.forecast or upper_rows(self.countable).rows)
-
     def look_back(self, place: Place) -> None:
         """Let forecasts follow from the ledger as it was before the iteration of `place`."""
-        if self.forecast is not None:
+        if self.fitter.forecast is not None:
             here = (place.stage, place.iteration)
             earlier = [c for c in self.ledger.candidates() if (c.stage, c.iteration) != here]
-            self.forecast.fit(earlier, self.planner.count)
+            self.fitter.learn(earlier)
 
     def plan(self, decision: Decision) -> tuple[Decision, Architecture, str]:
         """The decision as it would be evaluated, its architecture and its key.
 
         Raises `IllegalArchitectureError`.
         """
-        decision = self._fitted(decision)
+        decision = self.fitter.fitted(decision)
         architecture = self.planner.plan(decision)
         return decision, architecture, self.key(architecture)
-
-    def _fitted(self, decision: Decision) -> Decision:
-        if not self.settings.project:
-            return decision
-        allowed = self.settings.widths
-        decision = project(self.planner, decision, self.countable, allowed)
-        if self.forecast is None:
-            return decision
-        # rows that can be counted hold surely by now, and a guess must not undo that
-        rows, guess = self.forecast.rows, self.forecast.cost
-        return project(self.planner, decision, rows, allowed, forecast=guess)
 
     def measure_again(self, architecture: Architecture, decision: Decision, looks: int) -> Beside:
         """Full readings of one student, taken here and now (see `Workshop.measure`)."""
@@ -174,7 +157,7 @@ class Evaluator:
             with timed(work.seconds, "project"):
                 decision = proposal.decision
                 if epochs is None:  # else it was scaled before, and stays the network it is
-                    decision = self._fitted(decision)
+                    decision = self.fitter.fitted(decision)
             with timed(work.seconds, "plan"):
                 architecture = self.planner.plan(decision)
             with timed(work.seconds, "count"):

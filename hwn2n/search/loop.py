@@ -40,7 +40,7 @@ def run_search(rounds: Rounds, start_from: Mapping[str, Path] | None = None) -> 
     Raises `InterruptedRunError` where it was asked to stop.
     """
     settings = rounds.settings
-    if settings.anchor and rounds.evaluator.scales:
+    if settings.anchor and rounds.evaluator.fitter.scales:
         evaluate_anchor(rounds)
     if settings.strategy in ("evolution", "local"):
         run_evolution(rounds)

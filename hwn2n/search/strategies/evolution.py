@@ -72,7 +72,7 @@ class Breeder:
         self.parents = [c for c in earlier if c.state is not State.ILLEGAL]
         self.known = {c.key for c in earlier}
         self.mutations = Mutations(
-            rounds.planner, rounds.settings, generator, proportions=rounds.evaluator.scales
+            rounds.planner, rounds.settings, generator, proportions=rounds.evaluator.fitter.scales
         )
 
     def child(self) -> Decision:

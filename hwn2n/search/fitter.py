@@ -1,0 +1,59 @@
+"""Decisions made to fit a budget before anything is built: by what is counted, then by a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hwn2n.budget.cost import Cost
+from hwn2n.budget.matrix import Constraints
+from hwn2n.network.decision import NOTHING, Decision
+from hwn2n.network.planner import Planner
+from hwn2n.run.candidate import Candidate
+from hwn2n.search.forecast import Forecast, forecast_for
+from hwn2n.search.projection import project, upper_rows
+from hwn2n.search.settings import Settings
+
+
+class Fitter:
+    """Scales the widths of decisions, as far as the settings ask for it.
+
+    `constraints` are all rows, `countable` those that counting answers; `teacher_cost` is what the
+    teacher measured at the beginning of the run.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        settings: Settings,
+        constraints: Constraints,
+        countable: Constraints,
+        teacher_cost: Cost,
+    ) -> None:
+        self.planner = planner
+        self.allowed = settings.widths
+        self.countable = countable if settings.project else Constraints(rows=())
+        self.forecast: Forecast | None = None
+        if settings.project and settings.forecast:
+            self.forecast = forecast_for(constraints, planner.count(NOTHING), teacher_cost)
+
+    @property
+    def scales(self) -> bool:
+        """Whether decisions are scaled, so that only the proportions of their widths count."""
+        return bool(self.forecast or upper_rows(self.countable).rows)
+
+    def learn(self, earlier: Sequence[Candidate]) -> None:
+        """Forecast by what these candidates measured, and by nothing else."""
+        if self.forecast is not None:
+            self.forecast.fit(earlier, self.planner.count)
+
+    def fitted(self, decision: Decision) -> Decision:
+        """The decision as it would be evaluated.
+
+        Raises `IllegalArchitectureError` where no width is inside what can be counted.
+        """
+        decision = project(self.planner, decision, self.countable, self.allowed)
+        if self.forecast is None:
+            return decision
+        # what can be counted holds by now, and scaling down further cannot undo it
+        rows, guess = self.forecast.rows, self.forecast.cost
+        return project(self.planner, decision, rows, self.allowed, forecast=guess)
