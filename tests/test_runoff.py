@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import hwn2n
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import read_json
 from hwn2n.run.ledger import Ledger
-from hwn2n.search.runoff import STAGE
+from hwn2n.search.runoff import STAGE, run_off
 
 HOW: dict[str, Any] = {"strategy": "random", "runoff": 3, "runoff_epochs": 4, "anchor": True}
 
 
-def compressed(path: Path, **changes: Any) -> tuple[Any, list[Candidate]]:
-    result = small.compress(path, recipe=small.settings(**{**HOW, **changes}))
+def compressed(path: Path, target: Any = None, **changes: Any) -> tuple[Any, list[Candidate]]:
+    target = target or small.CalmTarget()
+    result = small.compress(path, recipe=small.settings(**{**HOW, **changes}), target=target)
     ledger = Ledger(path / "ledger.sqlite")
     try:
         return result, ledger.candidates()
@@ -58,6 +60,38 @@ def test_the_anchor_competes_wherever_the_brief_training_left_it(tmp_path: Path)
     assert anchor.satisfied and anchor.key not in best, "or this shows nothing"
     longer = [c.key for c in rows if c.stage == STAGE]
     assert longer == [f"{key}x4" for key in (*best, anchor.key)]
+
+
+def test_the_next_best_takes_the_place_of_one_that_is_outside_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Moody(small.CalmTarget):
+        """Ten times as slow for one reading of a student, as soon as it is told to."""
+
+        moody = False
+
+        def measure(self, model: Any, *args: Any, **how: Any) -> Any:
+            cost = dict(super().measure(model, *args, **how))
+            if self.moody and "latency_p50" in cost and model is not small.small_teacher().model:
+                self.moody = False
+                value = 10 * cost["latency_p50"].value
+                cost["latency_p50"] = replace(cost["latency_p50"], value=value)
+            return cost
+
+    target = Moody()
+
+    def moodily(rounds: Any) -> None:
+        target.moody = True
+        run_off(rounds)
+
+    monkeypatch.setattr("hwn2n.search.loop.run_off", moodily)
+    _, rows = compressed(tmp_path / "run", target=target)
+    longer = [c for c in rows if c.stage == STAGE]
+    assert [c.satisfied for c in longer] == [False, True, True, True]
+    assert [(c.iteration, c.rollout) for c in longer] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert longer[0].state.value == "skipped"
+    wanted = best_keys([c for c in rows if c.stage != STAGE], 4)
+    assert [c.key for c in longer] == [f"{key}x4" for key in wanted]
 
 
 def test_the_search_before_it_is_the_same(tmp_path: Path) -> None:

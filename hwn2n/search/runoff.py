@@ -17,6 +17,8 @@ from hwn2n.search.proposals import Place, Proposal
 from hwn2n.search.rounds import ANCHOR, Rounds
 
 STAGE = "runoff"
+_TURNS = 3
+"""So often candidates may take the places of those that were outside when measured again."""
 
 
 def ranked(ledger: Ledger, evaluator: Evaluator) -> list[Candidate]:
@@ -33,20 +35,29 @@ def ranked(ledger: Ledger, evaluator: Evaluator) -> list[Candidate]:
 def run_off(rounds: Rounds) -> None:
     """Train the best candidates and the anchor longer, where the settings say so.
 
+    One whose limits have to be measured is measured again. Where it is outside now, since the best
+    of many readings is partly the luckiest, the next best takes its place, a few times.
+
     Raises `InterruptedRunError` where it was asked to stop.
     """
-    settings = rounds.settings
-    if settings.runoff < 2:
+    wanted = rounds.settings.runoff
+    if wanted < 2:
         return
     briefly = [c for c in ranked(rounds.ledger, rounds.evaluator) if c.stage != STAGE]
-    best = briefly[: settings.runoff]
-    best += [c for c in briefly[settings.runoff :] if c.stage == ANCHOR.stage][:1]
-    if len(best) < 2:
+    now, later = briefly[:wanted], briefly[wanted:]
+    now += [c for c in later if c.stage == ANCHOR.stage][:1]
+    later = [c for c in later if c not in now]
+    if len(now) < 2:
         return
-    proposals = [
-        Proposal(decision=Decision.from_json(candidate.decision), place=Place(STAGE, 0, number))
-        for number, candidate in enumerate(best)
-    ]
     # a shorter training than they had would tell nothing
-    epochs = max(settings.runoff_epochs, 2 * settings.train.epochs)
-    rounds.evaluate(proposals, epsilon=0.0, iterations=1, epochs=epochs)
+    epochs = max(rounds.settings.runoff_epochs, 2 * rounds.settings.train.epochs)
+    for turn in range(_TURNS):
+        proposals = [
+            Proposal(decision=Decision.from_json(candidate.decision), place=Place(STAGE, turn, n))
+            for n, candidate in enumerate(now)
+        ]
+        found = rounds.evaluate(proposals, epsilon=0.0, iterations=turn + 1, epochs=epochs)
+        outside = sum(not candidate.satisfied for candidate in found)
+        now, later = later[:outside], later[outside:]
+        if not now:
+            return
