@@ -130,7 +130,7 @@ def test_compress_shows_teacher_student_and_budget(compressed: tuple[Path, Outco
     assert "the student is inside the budget" in out
     assert f"candidates: {result['candidates']['all']} (" in out
     assert f"results: {run}" in out
-    assert "evolution 4/4" in err and "final training epoch 1/1" in err
+    assert "shrinkage 2/2" in err and "final training epoch 1/1" in err
     assert not [line for line in out.splitlines() if line != line.rstrip()]
 
 
@@ -209,7 +209,7 @@ def test_an_interrupt_says_how_to_go_on_and_that_works(teacher: Path, tmp_path: 
     )  # fmt: skip
     assert started.stderr is not None
     for line in started.stderr:
-        if line.startswith("evolution "):
+        if line.startswith("removal "):
             break
     started.send_signal(signal.SIGINT)
     out, err = started.communicate(timeout=60)

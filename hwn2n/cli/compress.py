@@ -79,8 +79,8 @@ def compress(
         typer.Option(
             "--strategy",
             metavar="S",
-            help="evolution, policies (the paper's) or local; random learns nothing, to compare "
-            "with.  [default: as the recipe says: evolution in fast, policies in paper]",
+            help="policies (the paper's), evolution or local; random learns nothing, to compare "
+            "with.  [default: policies]",
         ),
     ] = None,
     seed: Annotated[

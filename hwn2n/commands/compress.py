@@ -78,11 +78,10 @@ def compress(
     content; None searches without constraints. `data`: a name (see `load_data`) or a `Data`.
     `download`: fetch the data if it is missing. `out`: the run's folder, which must be new or
     empty. `recipe` and `overrides`: see `search.recipes`; a target's `round_to` and `min_width`
-    count where they say nothing. `policies`: saved policies to start from, which makes `strategy`
-    policies where nothing else is said. `validation` (a number of images or a share) and
-    `split_seed` choose the validation images; they and `image_size` default to those that the
-    teacher's file names. `target`: what measures, by default what the budget names, or the CPU.
-    `ray`: train candidates side by side on a Ray cluster, "local" or its address
+    count where they say nothing. `policies`: saved policies to start from, where `strategy` is
+    policies. `validation` (a number of images or a share) and `split_seed` choose the validation
+    images; they and `image_size` default to those that the teacher's file names. `target`: what
+    measures, by default what the budget names, or the CPU. `ray`: train candidates side by side on a Ray cluster, "local" or its address
     (`search.executors.options`); that changes no candidate.
 
     Raises `InputError` (exit code 2), `MeasurementError` (3), `BudgetNotMetError` (1), all before
@@ -92,9 +91,7 @@ def compress(
     workers = _workers(ray)
     loaded_budget = UNCONSTRAINED if budget is None else load_budget(_as_source(budget))
     chosen = target_of(target, budget=loaded_budget)
-    preferences: dict[str, Any] = {}
-    if isinstance(recipe, str):
-        preferences = {**chosen.preferences, **({"strategy": "policies"} if policies else {})}
+    preferences = chosen.preferences if isinstance(recipe, str) else {}
     settings = build_settings(recipe, {**preferences, **(overrides or {})})
     check_device(settings.device)
     in_memory = isinstance(model, nn.Module | Teacher)
