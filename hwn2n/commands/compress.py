@@ -81,8 +81,8 @@ def compress(
     count where they say nothing. `policies`: saved policies to start from, where `strategy` is
     policies. `validation` (a number of images or a share) and `split_seed` choose the validation
     images; they and `image_size` default to those that the teacher's file names. `target`: what
-    measures, by default what the budget names, or the CPU. `ray`: train candidates side by side on a Ray cluster, "local" or its address
-    (`search.executors.options`); that changes no candidate.
+    measures, by default what the budget names, or the CPU. `ray`: train candidates side by side on
+    a Ray cluster, "local" or its address (`search.executors.options`); that changes no candidate.
 
     Raises `InputError` (exit code 2), `MeasurementError` (3), `BudgetNotMetError` (1), all before
     any training where that can be known, and `InterruptedRunError` (130) when `stop` was asked
