@@ -61,11 +61,11 @@ MAKE = {name: make for name, (make, _, _) in NETWORKS.items()}
 MAKE |= {"vit": Vit, "windows": Windows, "shared table": shared_table, "doubled": doubled}
 
 SEARCHES = {
-    "fast": build_settings("fast"),
+    "fast": build_settings("fast", {"granularity": "unit"}),
     "paper": build_settings("paper"),
     "blocks": build_settings("fast", {"granularity": "block"}),
     "blocks, rounded": build_settings("paper", {"granularity": "block", "round_to": 4}),
-    "rounded": build_settings("fast", {"round_to": 2, "min_width": 3}),
+    "rounded": build_settings("fast", {"granularity": "unit", "round_to": 2, "min_width": 3}),
 }
 
 

@@ -160,7 +160,9 @@ def test_none_found_names_the_row_and_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(BudgetNotMetError) as caught:
         small.compress(tmp_path / "run", budget=budget, target=target)
     text = str(caught.value)
-    assert text.startswith("none of 8 candidates is inside the budget; binding: latency_p50 <= 1us")
+    assert text.startswith(
+        "none of 12 candidates is inside the budget; binding: latency_p50 <= 1us"
+    )
     ledger = Ledger(tmp_path / "run" / "ledger.sqlite")
     costs = {c.id: c.cost["latency_p50"]["value"] for c in ledger.candidates()}
     ledger.close()

@@ -20,7 +20,7 @@ from hwn2n.network.capture import capture
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
 from hwn2n.search.inspection import find_rows
-from hwn2n.search.recipes import RECIPES
+from hwn2n.search.recipes import RECIPES, build_settings
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -172,7 +172,7 @@ def test_any_graph_is_drawn_clearly(inputs):
 @pytest.mark.parametrize("name", ["vgg13", "resnet18", "mixed"])
 def test_the_picture_of_a_student_marks_what_was_removed_and_shrunk(name):
     of = planner(name)
-    rows = find_rows(of, RECIPES["fast"])
+    rows = find_rows(of, build_settings("fast", {"granularity": "unit"}))
     decision = random_decision(of, random.Random(3))
     if not decision.removed:
         layer = next(row for row in rows if row.removable)
@@ -198,7 +198,15 @@ def test_the_picture_of_a_student_marks_what_was_removed_and_shrunk(name):
 
 def test_the_picture_of_a_network_alone_says_what_is_possible():
     of = planner("mixed")
-    root = ET.fromstring(draw(of.teacher, find_rows(of, RECIPES["fast"]), None, None, "mixed"))
+    root = ET.fromstring(
+        draw(
+            of.teacher,
+            find_rows(of, build_settings("fast", {"granularity": "unit"})),
+            None,
+            None,
+            "mixed",
+        )
+    )
     classes = [group.get("class") for group in root.iter(f"{SVG}g")]
     assert {"removable", "shrinkable", "other"} <= set(classes)
     names = [group.find(f"{SVG}text").text for group in root.iter(f"{SVG}g")]

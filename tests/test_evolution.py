@@ -234,7 +234,7 @@ def test_the_command_takes_the_strategy(tmp_path: Path) -> None:
 def test_a_whole_residual_branch_goes_in_one_change() -> None:
     teacher = torchvision.models.resnet18(num_classes=3).eval()
     planner = Planner(capture(teacher, (3, 32, 32)).architecture)
-    mutations = Mutations(planner, small.settings(), random.Random(1))
+    mutations = Mutations(planner, small.settings(granularity="unit"), random.Random(1))
     unit = {op: layer.operations for layer in mutations.layers for op in layer.operations}
     gone = [mutations.mutated(NOTHING).removed for _ in range(200)]
     whole = [set(branch.operations) for branch in mutations.branches]

@@ -49,7 +49,7 @@ def test_rows_of_a_plain_network():
 
 
 def test_every_operation_is_in_one_row_and_ties_are_named():
-    found = package.inspect(seeded(Mixed), input_shape=SHAPE)
+    found = package.inspect(seeded(Mixed), input_shape=SHAPE, granularity="unit")
     names = [name for row in found.rows for name in row.operations]
     assert sorted(names) == sorted(op.name for op in found.architecture)
     rows = rows_of(found)

@@ -42,7 +42,7 @@ def test_widths_that_are_rounded_make_a_larger_smallest_student():
 
 
 def test_what_attention_keeps_and_what_it_leaves_open():
-    rows = rows_of(package.inspect(seeded(Vit), input_shape=SHAPE))
+    rows = rows_of(package.inspect(seeded(Vit), input_shape=SHAPE, granularity="unit"))
     assert rows["blocks.0.fc1"].shrinkable and rows["blocks.0.fc1"].removable
     frozen = [row for row in rows.values() if "no rule for aten.unbind.int" in str(row.reasons)]
     frozen = frozen or [row for row in rows.values() if "its channels" in str(row.reasons)]

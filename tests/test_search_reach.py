@@ -180,11 +180,11 @@ NETS = {
     "mid": (Mid, (3, 8, 8)),
 }
 SEARCHES = {
-    "fast": build_settings("fast"),
+    "fast": build_settings("fast", {"granularity": "unit"}),
     "paper": build_settings("paper"),
     "operators": build_settings("fast", {"granularity": "operator"}),
     "no shrinkage": build_settings("paper", {"shrinkage.updates": 0}),
-    "only projection": build_settings("fast", {"shrinkage.updates": 0}),
+    "only projection": build_settings("fast", {"granularity": "unit", "shrinkage.updates": 0}),
     "no removal": build_settings("paper", {"removal.updates": 0}),
 }
 
