@@ -98,6 +98,7 @@ def main() -> None:
                     rows.append({**key, **more})
                     print(rows[-1], file=sys.stderr, flush=True)
                     _write(path, rows, options, study.teacher.metadata)
+    _write(path, rows, options, study.teacher.metadata)
     print(table(rows))
 
 

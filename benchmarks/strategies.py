@@ -224,7 +224,7 @@ def curves(rows: list[dict[str, Any]]) -> str:
 
     In per cent of the validation images, the median over the seeds.
     """
-    rows = [row for row in rows if len(row.get("best_search_accuracy_by_candidate", [])) > 1]
+    rows = [r for r in rows if len(r.get("best_search_accuracy_by_candidate", [])) >= AT[0]]
     longest = max((len(row["best_search_accuracy_by_candidate"]) for row in rows), default=0)
     counts = [n for n in AT if n <= longest]
     quickest = min((row["seconds_by_candidate"][-1] for row in rows), default=0.0)
