@@ -129,6 +129,16 @@ def test_what_counts_is_the_ratio_to_the_teacher_beside() -> None:
     assert said[0] == pytest.approx(said[1])
 
 
+def test_nothing_is_learned_from_a_reading_of_nothing() -> None:
+    nothing = {"power_avg_net": Reading(0.0, "measured")}
+    row = "{metric: power, scope: net, max: 5W}"
+    assert forecast_for(small.budget(row).resolve(nothing), WHOLE, nothing) is None
+    known = forecast("{metric: latency, stat: p50, max: 50%}")
+    assert known is not None
+    known.fit([measured(NOTHING, 0.0), measured(NOTHING, 2.0, teacher=0.0)], PLANNER.count)
+    assert known.cost(WHOLE)["latency_p50"].value == pytest.approx(1.02 * 2.0, rel=0.01)
+
+
 def test_the_margin_covers_most_of_what_was_measured() -> None:
     known = forecast("{metric: latency, stat: p50, max: 50%}")
     assert known is not None

@@ -47,7 +47,7 @@ class Forecast:
 
     def __init__(self, constraints: Constraints, teacher: Counts, cost: Cost) -> None:
         upper = upper_rows(constraints)
-        measured = [n for n in upper.columns if COLUMNS[n].known == "measured" and n in cost]
+        measured = [n for n in upper.columns if COLUMNS[n].known == "measured" and _known(n, cost)]
         self.rows = upper.only([*as_cost(teacher), *measured])
         self.columns = tuple(name for name in measured if name in self.rows.columns)
         self._teacher, self._cost = teacher, cost
@@ -66,7 +66,7 @@ class Forecast:
         seen: set[tuple[Any, ...]] = set()
         for candidate in measured:
             cost = cost_from_json(candidate.cost)
-            columns = [name for name in self.columns if name in cost]
+            columns = [name for name in self.columns if _known(name, cost)]
             reading = (candidate.key, *(cost[name].value for name in columns))
             if not columns or reading in seen:
                 continue  # a network that is met again has its earlier readings
@@ -74,11 +74,12 @@ class Forecast:
             features = self._features(count(Decision.from_json(candidate.decision)))
             beside = cost_from_json(candidate.teacher)
             for name in columns:
-                whole = beside.get(name, self._cost[name]).value
+                whole = (beside if _known(name, beside) else self._cost)[name].value
                 known[name].append((features, cost[name].value / whole))
         for name, pairs in known.items():
             self._weights[name] = _weights(pairs)
-            ratios = [share / float(x @ self._weights[name]) for x, share in pairs]
+            guesses = [float(x @ self._weights[name]) for x, _ in pairs]
+            ratios = [share / g for (_, share), g in zip(pairs, guesses, strict=True) if g > 0]
             usual = float(np.quantile(ratios, _INSIDE)) if ratios else 1.0
             self._margins[name] = max(_LEAST_MARGIN, usual)
 
@@ -106,6 +107,11 @@ class Forecast:
                 mine.elements / max(1, whole.elements),
             ]
         )
+
+
+def _known(name: str, cost: Cost) -> bool:
+    """Whether there is a value to take a share of: power above idle may be none at all."""
+    return name in cost and cost[name].value > 0
 
 
 def _weights(pairs: Sequence[tuple[np.ndarray, float]]) -> np.ndarray:
