@@ -65,9 +65,7 @@ class Runner:
         """The readings of `columns`, all of which need it to run."""
         before = conditions(self.device)
         with quiet(self.threads, pin=self.device.type == "cpu"), ExitStack() as stack:
-            executable = self.prepare(model, images)
-            stack.callback(executable.close)
-            session = self._session(executable, columns, protocol)
+            session = self._session(self._until(stack, model, images), columns, protocol)
             session.clock(ThrottleMonitor(self.device))
             self._meter(session)
         return Measurement(
@@ -91,13 +89,9 @@ class Runner:
         """
         shares: dict[str, tuple[float, float]] = {}
         with quiet(self.threads, pin=self.device.type == "cpu"), ExitStack() as stack:
-            executable = self._teachers(given, models[0], images)
-            if self._ready is None or executable is not self._ready.executable:
-                stack.callback(executable.close)
-            teacher = self._session(executable, columns[0], protocol)
-            executable = self.prepare(models[1], images)
-            stack.callback(executable.close)
-            student = self._session(executable, columns[1], protocol)
+            whole = self._teachers(stack, given, models[0], images)
+            teacher = self._session(whole, columns[0], protocol)
+            student = self._session(self._until(stack, models[1], images), columns[1], protocol)
             throttling = ThrottleMonitor(self.device)
             if teacher.timed and student.timed:
                 builds = (self._builder(models[0], images), self._builder(models[1], images))
@@ -109,13 +103,21 @@ class Runner:
             self._meter(student)
         return teacher.cost, student.cost, shares
 
-    def _teachers(self, given: nn.Module, model: nn.Module, images: Tensor) -> Executable:
+    def _until(self, stack: ExitStack, model: nn.Module, images: Tensor) -> Executable:
+        """The network ready to run, until the stack is left."""
+        executable = self.prepare(model, images)
+        stack.callback(executable.close)
+        return executable
+
+    def _teachers(
+        self, stack: ExitStack, given: nn.Module, model: nn.Module, images: Tensor
+    ) -> Executable:
         """The teacher ready to run: as it was made ready before, if it is the same.
 
         One that runs in another program is made ready each time: its samples are of then.
         """
         if self.anew:
-            return self.prepare(model, images)
+            return self._until(stack, model, images)
         weights, ready = _versions(given), self._ready
         if ready is not None:
             same = ready.teacher() is given and ready.weights == weights
@@ -126,6 +128,8 @@ class Runner:
         executable = self.prepare(model, images)
         if executable.live:
             self._ready = _Ready(weakref.ref(given), weights, images, executable)
+        else:
+            stack.callback(executable.close)
         return executable
 
     def _session(
