@@ -19,11 +19,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.proxies import candidates, open_study
 from benchmarks.runs import RESULTS, public_name
-from hwn2n.hardware.fingerprint import fingerprint
-from hwn2n.run.folder import read_json, write_json
-from hwn2n.run.provenance import versions
+from benchmarks.study import Study, candidates, open_study, study_parser, write_study
+from hwn2n.run.folder import read_json
 
 RECIPES: dict[str, dict[str, Any]] = {
     "fast": {},
@@ -59,18 +57,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Train what is not trained yet, write it down after each training, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--teacher", type=Path, required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--data-root", default="data")
-    parser.add_argument("--name", required=True, help="of the results' file")
-    parser.add_argument("--sizes", type=float, nargs="*", default=[0.03, 0.1])
+    parser = study_parser(__doc__.split("\n")[0], sizes=[0.03, 0.1])
     parser.add_argument("--epochs", type=int, nargs="*", default=[5, 30])
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--recipes", nargs="*", default=list(RECIPES), choices=list(RECIPES))
-    parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing after so many")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     path = RESULTS / f"finals-{options.name}.json"
@@ -97,28 +86,23 @@ def main() -> None:
                     more = {"accuracy": found.validation.top1, "seconds": round(found.seconds, 1)}
                     rows.append({**key, **more})
                     print(rows[-1], file=sys.stderr, flush=True)
-                    _write(path, rows, options, study.teacher.metadata)
-    _write(path, rows, options, study.teacher.metadata)
+                    _write(path, rows, options, study)
+    _write(path, rows, options, study)
     print(table(rows))
 
 
 def _write(
-    path: Path, rows: list[dict[str, Any]], options: argparse.Namespace, teacher: dict[str, Any]
+    path: Path, rows: list[dict[str, Any]], options: argparse.Namespace, study: Study
 ) -> None:
-    write_json(
+    write_study(
         path,
-        {
-            "command": "python -m benchmarks.finals --teacher FILE "
-            f"--data {public_name(options.data)} --name {options.name}",
-            "recipes": RECIPES,
-            "teacher": dict(teacher),
-            "machine": fingerprint(),
-            "versions": versions(),
-            "date": time.strftime("%Y-%m-%d"),
-            "threads": options.threads,
-            "rows": rows,
-            "table": table(rows),
-        },
+        rows,
+        study,
+        command="python -m benchmarks.finals --teacher FILE "
+        f"--data {public_name(options.data)} --name {options.name}",
+        table=table(rows),
+        recipes=RECIPES,
+        threads=options.threads,
     )
 
 

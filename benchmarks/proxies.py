@@ -16,11 +16,8 @@ rows name the machine's load only through their seconds.
 from __future__ import annotations
 
 import argparse
-import random
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +25,11 @@ import torch
 
 from benchmarks.rankings import FULL, table
 from benchmarks.runs import RESULTS, public_name
-from hwn2n.budget.load import load_budget
-from hwn2n.distil.datasets import load_data
-from hwn2n.hardware.fingerprint import fingerprint
-from hwn2n.network.architecture import IllegalArchitectureError
-from hwn2n.network.capture import capture
+from benchmarks.study import Study, candidates, open_study, study_parser, write_study
 from hwn2n.network.decision import Decision
-from hwn2n.network.files import Teacher, load_teacher
-from hwn2n.network.inherit import Inheritance
-from hwn2n.network.layers import find_layers
-from hwn2n.network.planner import Planner
-from hwn2n.run.folder import read_json, write_json
-from hwn2n.run.provenance import versions
-from hwn2n.search.choices.actions import SHRINK_VALUES
-from hwn2n.search.projection import counted_cost, project
-from hwn2n.search.recipes import build_settings, suited_to
+from hwn2n.run.folder import read_json
+from hwn2n.search.projection import counted_cost
 from hwn2n.search.school import School
-from hwn2n.search.settings import Settings
-from hwn2n.search.widths import Widths
 
 SLOW = {"train.batch_size": 128, "train.lr": 2e-3}
 PROXIES: dict[str, dict[str, Any]] = {
@@ -76,45 +60,13 @@ PROXIES: dict[str, dict[str, Any]] = {
 """Overrides of `recipe: fast`: epochs x images; weights are inherited unless said otherwise."""
 
 
-@dataclass(frozen=True)
-class Study:
-    """One teacher, its data, and the candidates to rank."""
-
-    teacher: Teacher
-    data: Any
-    planner: Planner
-    inheritance: Inheritance
-    full: Mapping[str, Any]
-
-    def school(self, overrides: Mapping[str, Any]) -> School:
-        """A school of `recipe: fast` with these overrides."""
-        settings: Settings = suited_to(
-            build_settings("fast", {**self.full, **overrides}), self.data.augment
-        )
-        return School(
-            teacher=self.teacher.model,
-            inheritance=self.inheritance,
-            data=self.data,
-            settings=settings,
-        )
-
-
 def main() -> None:
     """Train what is not trained yet, write it down after each training, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--teacher", type=Path, required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--data-root", default="data")
-    parser.add_argument("--name", required=True, help="of the results' file")
-    parser.add_argument("--sizes", type=float, nargs="*", default=[0.05, 0.1, 0.2])
+    parser = study_parser(__doc__.split("\n")[0], sizes=[0.05, 0.1, 0.2])
     parser.add_argument("--each", type=int, default=14, help="candidates of each size")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--full-epochs", type=int, default=6)
     parser.add_argument("--full-images", type=int, default=20_000)
     parser.add_argument("--proxies", nargs="*", default=list(PROXIES), choices=list(PROXIES))
-    parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing after so many")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     path = RESULTS / f"proxies-{options.name}.json"
@@ -145,64 +97,6 @@ def main() -> None:
     print(table(rows, PROXIES))
 
 
-def open_study(options: argparse.Namespace, full: Mapping[str, Any]) -> Study:
-    """The teacher and data of a command; `full` are overrides for all of its schools."""
-    teacher = load_teacher(options.teacher)
-    data = load_data(
-        options.data,
-        root=options.data_root,
-        validation=teacher.metadata.get("validation"),
-        seed=teacher.metadata.get("split_seed") or 0,
-    )
-    captured = capture(teacher.model, data.image_shape, teacher.program)
-    planner = Planner(captured.architecture)
-    return Study(teacher, data, planner, Inheritance(captured, planner), full)
-
-
-def candidates(
-    planner: Planner, sizes: list[float], each: int
-) -> Iterator[tuple[int, float, Decision]]:
-    """(number, size, decision), the same for every session: uniform width, then random ones.
-
-    A random one removes each layer with a probability drawn for the candidate, and draws each
-    width's share; one is taken only if it lies within 10 % of its size.
-    """
-    whole = counted_cost(planner.teacher)["params"].value
-    removable = [layer for layer in find_layers(planner, "unit") if layer.removable]
-    number = 0
-    for size in sizes:
-        limit = size * whole
-        row = {"metric": "params", "max": int(limit)}
-        budget = {"apiVersion": "hwn2n/v1", "name": "size", "constraints": [row]}
-        countable = load_budget(budget).resolve({})
-        generator = random.Random(f"proxies {size}")
-        found: list[Decision] = [project(planner, Decision(), countable)]
-        while len(found) < each:
-            odds = generator.choice((0.0, 0.0, 0.1, 0.2, 0.3))
-            removed = {
-                name
-                for layer in removable
-                if generator.random() < odds
-                for name in layer.operations
-            }
-            try:
-                _, channels = planner.left(frozenset(removed))
-                widths = {
-                    group.name: Widths().nearest(group, generator.choice(SHRINK_VALUES))
-                    for group in channels.groups.values()
-                    if not group.frozen
-                }
-                decision = project(planner, Decision(frozenset(removed), widths), countable)
-                params = counted_cost(planner.plan(decision))["params"].value
-            except IllegalArchitectureError:
-                continue
-            if params >= 0.9 * limit and decision not in found:
-                found.append(decision)
-        for decision in found:
-            yield number, size, decision
-            number += 1
-
-
 def _trained(
     study: Study, school: School, decision: Decision, proxy: str, seed: int
 ) -> dict[str, Any]:
@@ -230,21 +124,16 @@ def _trained(
 def _write(
     path: Path, rows: list[dict[str, Any]], options: argparse.Namespace, study: Study
 ) -> None:
-    write_json(
+    write_study(
         path,
-        {
-            "command": "python -m benchmarks.proxies --teacher FILE "
-            f"--data {public_name(options.data)} --name {options.name} "
-            f"--sizes {' '.join(map(str, options.sizes))}",
-            "full": {"epochs": options.full_epochs, "images": options.full_images},
-            "proxies": PROXIES,
-            "teacher": dict(study.teacher.metadata),
-            "machine": fingerprint(),
-            "versions": versions(),
-            "date": time.strftime("%Y-%m-%d"),
-            "rows": rows,
-            "table": table(rows, PROXIES),
-        },
+        rows,
+        study,
+        command="python -m benchmarks.proxies --teacher FILE "
+        f"--data {public_name(options.data)} --name {options.name} "
+        f"--sizes {' '.join(map(str, options.sizes))}",
+        table=table(rows, PROXIES),
+        full={"epochs": options.full_epochs, "images": options.full_images},
+        proxies=PROXIES,
     )
 
 
