@@ -47,6 +47,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "policies of the paper": PAPERS_POLICIES,
     "policies of the paper, masks": {**PAPERS_POLICIES, "mask": True},
     "random actions": {**UNITS, "strategy": "random"},
+    "random actions, blocks": {**UNITS, "strategy": "random", "granularity": "block"},
     "evolution": {**UNITS, "strategy": "evolution"},
     "evolution, blocks": {**UNITS, "strategy": "evolution", "granularity": "block"},
     "evolution from uniform width": {**UNITS, "strategy": "evolution", "founders": 0},
