@@ -17,6 +17,7 @@ setup(
     package_data={
         "hwn2n": ["py.typed"],
         "hwn2n.reporting": ["templates/*"],
+        "hwn2n.search.policies": ["pretrained/*.safetensors"],
         **{f"hwn2n.shipped.{folder}": ["*.yaml", "*.json"] for folder in SHIPPED},
     },
 )

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 UNITS = {"granularity": "unit", "update_steps": 1, "removal.prior": 2.0}
 """Layer by layer, one step of Adam an update: whatever the recipe has by default."""
+
+BLOCKS = {
+    "strategy": "policies",
+    "granularity": "block",
+    "update_steps": 10,
+    "removal.prior": 1.0,
+}
+"""Whole residual branches, ten steps of Adam an update."""
 
 PAPERS_POLICIES = {
     **UNITS,
@@ -22,15 +30,13 @@ PAPERS_POLICIES = {
 
 NO_SEARCH = {**UNITS, "strategy": "policies", "removal.updates": 0, "shrinkage.updates": 0}
 
+SHIPPED = "policies, shipped start"
+
 STRATEGIES: dict[str, dict[str, Any]] = {
     "policies": {**UNITS, "strategy": "policies"},
     "policies, several steps": {**UNITS, "strategy": "policies", "update_steps": 10},
-    "policies, several steps, blocks": {
-        "strategy": "policies",
-        "update_steps": 10,
-        "granularity": "block",
-        "removal.prior": 1.0,
-    },
+    "policies, several steps, blocks": BLOCKS,
+    SHIPPED: BLOCKS,
     "policies, masks": {**UNITS, "strategy": "policies", "mask": True},
     "policies, masks for projection": {
         **UNITS,
@@ -59,3 +65,6 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 teacher shrunk by one factor to the budget, trained by the same final training."""
 
 USUAL = ("policies", "random actions", "evolution", "uniform width")
+
+STARTS: dict[str, Literal["auto"]] = {SHIPPED: "auto"}
+"""Those that do not start from new policies."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hwn2n
-from benchmarks.contenders import STRATEGIES
+from benchmarks.contenders import STARTS, STRATEGIES
 from hwn2n.errors import BudgetNotMetError, InconclusiveError
 from hwn2n.hardware.fingerprint import fingerprint
 from hwn2n.run.candidate import State
@@ -102,6 +102,7 @@ def _run(experiment: Experiment, strategy: str, seed: int, path: Path, stop: Sto
                     "seed": seed,
                     "device": experiment.device,
                 },
+                policies=STARTS.get(strategy, ()),
                 reporter=reporter,
                 stop=stop,
             )

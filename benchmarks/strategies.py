@@ -15,12 +15,12 @@ import argparse
 import statistics
 import sys
 from bisect import bisect_right
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.cases import CASES, numbers
 from benchmarks.contenders import STRATEGIES
 from benchmarks.earlier import earlier_rows, joined
 from benchmarks.rivals.run import RIVALS, run_rivals
@@ -35,54 +35,13 @@ from benchmarks.runs import (
     table,
 )
 from hwn2n.network.files import load_teacher
-from hwn2n.run.folder import write_json
 from hwn2n.run.progress import PlainLines
 from hwn2n.run.provenance import digest
 from hwn2n.search.recipes import build_settings
 from hwn2n.search.settings import settings_to_json
 
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A budget for one teacher; `limits` maps columns to limits, `target` where it is measured."""
-
-    teacher: str
-    data: str
-    limits: dict[str, str]
-    target: str | dict[str, Any] | None = None
-    overrides: dict[str, Any]
-
-
-CASES: dict[str, Case] = {
-    "digits-5%": Case(
-        teacher="resnet20 on digits", data="digits", limits={"params": "5%"}, overrides={}
-    ),
-    "digits-2%": Case(
-        teacher="resnet20 on digits", data="digits", limits={"params": "2%"}, overrides={}
-    ),
-    "mnist-0.2%": Case(
-        teacher="vgg13 on MNIST",
-        data="mnist",
-        limits={"params": "0.2%"},
-        overrides={"final.epochs": 8},
-    ),
-    "cifar10-10%": Case(
-        teacher="resnet20 on CIFAR-10", data="cifar10", limits={"params": "10%"}, overrides={}
-    ),
-    "cifar10-3%": Case(
-        teacher="resnet20 on CIFAR-10", data="cifar10", limits={"params": "3%"}, overrides={}
-    ),
-    "cifar10-flops-20%": Case(
-        teacher="resnet20 on CIFAR-10", data="cifar10", limits={"flops": "20%"}, overrides={}
-    ),
-    "cifar10-latency-35%": Case(
-        teacher="resnet20 on CIFAR-10",
-        data="cifar10",
-        limits={"latency_p50": "35%"},
-        target={"device": "cpu", "runtime": "onnxruntime", "threads": 1},
-        overrides={},
-    ),
-}
+TRAINING = ("train", "final", "final_lambda", "recalibrate_images", "validation_images")
+"""The settings that say how a network is trained and scored, whoever found it."""
 
 AT = (10, 20, 30, 50, 100)
 """Evaluations at which the best search accuracy so far is shown."""
@@ -106,8 +65,8 @@ def main() -> None:
         teacher=options.teacher,
         data=options.data or case.data,
         data_root=options.data_root,
-        budget=str(_budget_file(case, folder)),
-        overrides={**case.overrides, **_overrides(options.set)},
+        budget=str(case.budget_file(folder)),
+        overrides={**case.overrides, **numbers(options.set)},
         device=options.device,
     )
     loaded = load_teacher(options.teacher)
@@ -133,7 +92,7 @@ def main() -> None:
                 reporter=PlainLines(sys.stderr, every=30),
             )
     now = collect(list(STRATEGIES), options.seeds, folder)
-    now += [_rivals_row(row) for row in collect_rivals(list(RIVALS), options.seeds, folder)]
+    now += [rivals_row(row) for row in collect_rivals(list(RIVALS), options.seeds, folder)]
     # read again: another process may have published its seeds meanwhile
     rows = joined(now, earlier_rows(path, same), [*STRATEGIES, *RIVALS])
     if not rows:
@@ -181,42 +140,16 @@ def _training(overrides: dict[str, Any]) -> dict[str, Any]:
     """What all strategies have in common: how many candidates, and how they are trained."""
     settings = settings_to_json(build_settings("fast", overrides))
     stages = {name: settings[name] for name in ("removal", "shrinkage")}
-    names = ("train", "final", "final_lambda", "recalibrate_images", "validation_images")
     candidates = sum(stage["updates"] * stage["rollouts"] for stage in stages.values())
-    return {"candidates": candidates, **{name: settings[name] for name in names}}
+    return {"candidates": candidates, **{name: settings[name] for name in TRAINING}}
 
 
-def _rivals_row(row: dict[str, Any]) -> dict[str, Any]:
+def rivals_row(row: dict[str, Any]) -> dict[str, Any]:
     """Of a rival's result what stands in a table, and what repeats it."""
     left_out = ("machine", "versions", "target", "cost", "teacher", "rows", "export_difference")
-    return {name: value for name, value in row.items() if name not in left_out}
-
-
-def _budget_file(case: Case, folder: Path) -> Path:
-    """The budget as a file beside the runs; YAML is a superset of JSON."""
-    constraints = []
-    for column, limit in case.limits.items():
-        metric, _, stat = column.partition("_")
-        constraints.append({"metric": metric, "max": limit} | ({"stat": stat} if stat else {}))
-    content: dict[str, Any] = {
-        "apiVersion": "hwn2n/v1",
-        "name": folder.name.replace(".", "-"),
-        "constraints": constraints,
-    }
-    if case.target:
-        content["target"] = case.target
-    path = folder / "budget.yaml"
-    write_json(path, content)
-    return path
-
-
-def _overrides(texts: list[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        number = float(value)
-        found[name] = int(number) if number == int(number) else number
-    return found
+    kept = {name: value for name, value in row.items() if name not in left_out}
+    # of a search they have nothing: a recipe that searches otherwise makes no other rival of them
+    return {**kept, "settings": {name: row["settings"][name] for name in TRAINING}}
 
 
 def curves(rows: list[dict[str, Any]]) -> str:

@@ -259,6 +259,16 @@ BAD_COMPRESSIONS: dict[str, tuple[int, list[str], str]] = {
     ),
     "missing policy": (2, compress("teacher.pt", "--policy", "nothing.safetensors"), "nothing"),
     "no policy": (2, compress("teacher.pt", "--policy", "policy.safetensors"), "policy"),
+    "auto beside a policy": (
+        2,
+        compress("teacher.pt", "--policy", "auto", "--policy", "policy.safetensors"),
+        "--policy auto must stand alone, but --policy is auto and policy.safetensors",
+    ),
+    "auto without a budget": (
+        2,
+        compress("teacher.pt", "--policy", "auto"),
+        "policy auto needs a budget",
+    ),
     "out not empty": (2, compress("teacher.pt", "--out", "full"), "full: the run folder must be"),
     "out is a file": (2, compress("teacher.pt", "--out", "text.pt"), "text.pt: the run folder"),
     "resume of nothing": (2, ["compress", "--resume", "nowhere"], "nowhere: must be the folder"),

@@ -1,5 +1,7 @@
 """Residual branches as one step: which there are, and what is left without them."""
 
+import random
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -138,3 +140,68 @@ def test_both_stages_with_blocks():
     assert not any("stage2.1" in name for name in stage.steps.names)
     decision = stage.decision(stage.steps.settle(torch.zeros(len(stage.steps)).long()).tolist())
     assert instantiate(teacher.plan(decision))(images((3, 8, 8))).shape == (2, 10)
+
+
+def test_a_block_whose_projection_goes_too_is_what_it_forks_from():
+    captured, teacher = captured_teacher("resnet20", 8), planner_of("resnet20", 8)
+    layers = [layer for layer in find_layers(teacher, "block") if layer.removable]
+    gone = ("features.stage2.0.add", "features.stage2.0.shortcut.conv")
+    removed = frozenset(n for layer in layers if layer.name in gone for n in layer.operations)
+    decision = Decision(removed=removed)
+    plan = teacher.plan(decision)
+    names = set(plan.by_name())
+    assert not {n for n in names if n.startswith("features.stage2.0") and "bypass" not in n}
+    [bypass] = [op for op in plan if op.name.endswith("_bypass")]
+    assert (bypass.kind, bypass.config["stride"]) == ("max_pool2d", [2, 2])
+    assert plan.by_name()["features.stage2.1.conv1"].inputs == (bypass.name,)
+    # the second stage is tied to the first one's width
+    assert plan.by_name()["features.stage2.1.conv2"].shape == (-1, 16, 4, 4)
+    weights = Inheritance(captured, teacher).weights(plan, decision, seed=0)
+    assert instantiate_with(plan, weights)(images((3, 8, 8))).shape == (2, 10)
+
+
+def test_every_removal_of_blocks_leaves_a_network():
+    teacher = planner_of("resnet20", 8)
+    layers = [layer for layer in find_layers(teacher, "block") if layer.removable]
+    generator = random.Random(0)
+    for _ in range(60):
+        odds = generator.random()
+        gone = [layer for layer in layers if generator.random() < odds]
+        plan = teacher.plan(Decision(frozenset(n for layer in gone for n in layer.operations)))
+        assert plan.output == teacher.teacher.output
+
+
+def test_an_activation_that_comes_to_read_its_like_goes_with_the_branch():
+    captured, teacher = captured_teacher("resnet20", 8), planner_of("resnet20", 8)
+    blocks = {block.join: block for block in find_blocks(teacher.teacher)}
+    plain = blocks["features.stage1.1.add"]
+    decision = Decision(removed=frozenset([*plain.operations, plain.join]))
+    plan = teacher.plan(decision)
+    assert "features.stage1.1.relu2" not in plan.by_name()
+    assert plan.by_name()["features.stage1.2.conv1"].inputs == ("features.stage1.0.relu2",)
+    # with it the logits would be the same
+    student = instantiate_with(plan, Inheritance(captured, teacher).weights(plan, decision, seed=0))
+    zeroed = {key: value.clone() for key, value in captured.weights.items()}
+    zeroed["features.stage1.1.bn2.weight"].zero_()
+    zeroed["features.stage1.1.bn2.bias"].zero_()
+    whole = instantiate_with(teacher.teacher, zeroed)
+    x = images((3, 8, 8))
+    with torch.no_grad():
+        torch.testing.assert_close(student.eval()(x), whole.eval()(x))
+
+
+def test_an_activation_stays_where_it_still_does_something():
+    def signed(m, x):
+        x = m.conv(x)
+        return m.head(F.relu(x + m.again(x)).mean([2, 3]))
+
+    def leaky(m, x):
+        x = F.leaky_relu(m.conv(x))
+        return m.head(F.leaky_relu(x + m.again(x)).mean([2, 3]))
+
+    for forward in (signed, leaky):
+        teacher = planner(forward)
+        [block] = find_blocks(teacher.teacher)
+        plan = teacher.plan(Decision(removed=frozenset([*block.operations, block.join])))
+        before = [op.name for op in teacher.teacher if op.kind == "activation"]
+        assert [op.name for op in plan if op.kind == "activation"] == before

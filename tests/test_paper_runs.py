@@ -16,7 +16,8 @@ from benchmarks.paper.results import body, entries_of
 from benchmarks.paper.search import Search, search
 from benchmarks.paper.sizes import TINY
 from benchmarks.paper.table1 import FIRST_STAGE, CompressionRow
-from benchmarks.paper.table5 import ARMS, TransferRow, bias_alone
+from benchmarks.paper.table5 import TransferRow
+from benchmarks.starts import ARMS, bias_alone
 from hwn2n.distil.recipes import TrainSettings
 from hwn2n.errors import InputError, InterruptedRunError
 from hwn2n.network.files import load_teacher

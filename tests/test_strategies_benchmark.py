@@ -10,8 +10,10 @@ import pytest
 
 from benchmarks.earlier import earlier_rows, joined
 from benchmarks.runs import NOTHING_FOUND, collect, table
-from benchmarks.strategies import curves
+from benchmarks.strategies import TRAINING, curves, rivals_row
 from hwn2n.errors import InputError
+from hwn2n.search.recipes import build_settings
+from hwn2n.search.settings import settings_to_json
 
 
 def row(strategy: str, seed: int, test: float = 0.9, **more: Any) -> dict[str, Any]:
@@ -91,3 +93,15 @@ def test_a_search_that_found_nothing_has_a_row(tmp_path: Path) -> None:
     assert collect(["random actions"], [3, 4], tmp_path) == [
         {"strategy": "random actions", "seed": 4, **told}
     ]
+
+
+def test_of_a_rival_only_the_settings_of_its_training_count() -> None:
+    settings = settings_to_json(build_settings("fast"))
+    searched_otherwise = {**settings, "strategy": "local", "granularity": "operator"}
+    rows = [
+        rivals_row({**row("a", seed), "settings": given, "machine": {}})
+        for seed, given in enumerate((settings, searched_otherwise))
+    ]
+    assert joined(rows[1:], rows[:1], ["a"]) == rows
+    assert rows[0]["settings"] == {name: settings[name] for name in TRAINING}
+    assert "machine" not in rows[0] and rows[0]["test_accuracy"] == 0.9

@@ -13,23 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-
 from benchmarks.paper.images import TITLES
 from benchmarks.paper.lab import Lab, Teacher
 from benchmarks.paper.rows import Row, Runs, recipe_text
 from benchmarks.paper.search import Search, search
 from benchmarks.paper.table1 import ARCHITECTURES, compressed
-from hwn2n.errors import InputError
-from hwn2n.run.candidate import Candidate
-from hwn2n.run.ledger import Ledger
-from hwn2n.search.policies import load_policy, save_policy
-from hwn2n.search.policies.files import POLICIES
-from hwn2n.search.seeds import derive_seed
+from benchmarks.starts import ARMS, BIAS, SCRATCH, STAGES, bias_alone, stages_of
 
 UPDATES = 10
-ARMS = ("pretrained", "from scratch", "output bias alone")
-STAGES = ("removal", "shrinkage")
 TRANSFERS = (("resnet18", "resnet34"), ("resnet34", "resnet18"), ("vgg11", "vgg19"))
 
 
@@ -70,9 +61,9 @@ class TransferRow(Row):
         settings = lab.settings(recipe)
         policies = tuple(learned / f"{stage}.safetensors" for stage in STAGES)
         what = f"from-{self.source}-{arm.replace(' ', '-')}"
-        if arm == "from scratch":
+        if arm == SCRATCH:
             policies, what = (), "first-updates"
-        elif arm == "output bias alone":
+        elif arm == BIAS:
             folder = lab.folder(self.data, self.arch)
             policies = tuple(
                 bias_alone(path, folder / f"{what}-{recipe}-{seed}-{path.name}", seed)
@@ -99,50 +90,6 @@ class TransferRow(Row):
             [label, said, name, str(len(runs)), *_cells(runs)]
             for name, runs in entry["arms"].items()
         ]
-
-
-def bias_alone(learned: Path, out: Path, seed: int) -> Path:
-    """New policies as the search of `seed` would start with, but for the output bias of `learned`.
-
-    Written to `out` unless it is there. Raises `InputError` for a policy of another kind.
-    """
-    policy, meta = load_policy(learned)
-    if policy.kind not in STAGES:
-        raise InputError(f"{learned}: must hold a removal or shrinkage policy, not {policy.kind}")
-    if out.exists():
-        return out
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive_seed(seed, policy.kind, "policy"))
-        new = POLICIES[policy.kind](**policy.config())
-    with torch.no_grad():
-        new.get_parameter("output.bias").copy_(policy.get_parameter("output.bias"))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_policy(out, new, meta)
-    return out
-
-
-def stages_of(folder: Path) -> dict[str, dict[str, float | int | None]]:
-    """Of each stage the means over its candidates, and the best reward."""
-    ledger = Ledger(folder / "ledger.sqlite")
-    try:
-        return {stage: _means(ledger.candidates(stage)) for stage in STAGES}
-    finally:
-        ledger.close()
-
-
-def _means(candidates: Sequence[Candidate]) -> dict[str, float | int | None]:
-    def mean(values: list[float]) -> float | None:
-        return statistics.mean(values) if values else None
-
-    rewards = [c.reward for c in candidates]
-    squeezed = [c.terms.get("compression") for c in candidates]
-    return {
-        "candidates": len(candidates),
-        "reward": mean(rewards),
-        "accuracy": mean([c.accuracy for c in candidates if c.accuracy is not None]),
-        "compression": mean([value for value in squeezed if value is not None]),
-        "best": max(rewards, default=None),
-    }
 
 
 def _cells(runs: Runs) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _RAY = ("ray", "ray_cpus", "ray_gpus", "ray_measure_resource")
 WITH_RESUME = frozenset({"context", "resume", "threads", "json", "quiet", *_RAY})
 """Parameters that may stand beside --resume: all others are those of the run, which stay."""
+
+AUTO: Literal["auto"] = "auto"
+"""What --policy says for the policies that come with hwn2n."""
 
 
 def compress(
@@ -71,7 +74,9 @@ def compress(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            "--policy", metavar="FILE", help="Start from a saved policy; may be repeated."
+            "--policy",
+            metavar="FILE|auto",
+            help="Start from a saved policy (may be repeated); auto: those that come with hwn2n.",
         ),
     ] = None,
     strategy: Annotated[
@@ -152,7 +157,7 @@ def compress(
                     out=out,
                     recipe=recipe,
                     overrides=overrides,
-                    policies=policy or (),
+                    policies=_policies(policy or []),
                     arch=arch,
                     input_shape=shape,
                     unsafe_pickle=unsafe_pickle,
@@ -193,6 +198,15 @@ def _check_alone(context: typer.Context) -> None:
                 f"--resume must stand without {shown}: a run goes on as it was begun; only "
                 "--threads, --ray and its options, --json and --quiet may be given again"
             )
+
+
+def _policies(given: list[str]) -> list[str] | Literal["auto"]:
+    """Raise InputError where `auto` stands beside files: it already has a policy for each stage."""
+    if AUTO not in given:
+        return given
+    if given != [AUTO]:
+        raise InputError(f"--policy {AUTO} must stand alone, but --policy is {' and '.join(given)}")
+    return AUTO
 
 
 def _print(result: Result) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -44,6 +44,7 @@ from hwn2n.search.executors.ray_site import RaySite
 from hwn2n.search.executors.ray_start import import_ray
 from hwn2n.search.finish import choose, train_student
 from hwn2n.search.loop import Rounds, run_search
+from hwn2n.search.policies.shipped import shipped_policies
 from hwn2n.search.recipes import build_settings, suited_to
 from hwn2n.search.settings import Settings
 
@@ -58,7 +59,7 @@ def compress(
     out: str | os.PathLike[str] | None = None,
     recipe: str | Settings = "fast",
     overrides: Mapping[str, Any] | None = None,
-    policies: Sequence[str | os.PathLike[str]] = (),
+    policies: Sequence[str | os.PathLike[str]] | Literal["auto"] = (),
     arch: str | None = None,
     input_shape: tuple[int, int, int] | None = None,
     unsafe_pickle: bool = False,
@@ -79,10 +80,11 @@ def compress(
     `download`: fetch the data if it is missing. `out`: the run's folder, which must be new or
     empty. `recipe` and `overrides`: see `search.recipes`; a target's `round_to` and `min_width`
     count where they say nothing. `policies`: saved policies to start from, where `strategy` is
-    policies. `validation` (a number of images or a share) and `split_seed` choose the validation
-    images; they and `image_size` default to those that the teacher's file names. `target`: what
-    measures, by default what the budget names, or the CPU. `ray`: train candidates side by side on
-    a Ray cluster, "local" or its address (`search.executors.options`); that changes no candidate.
+    policies, or "auto" for those that come with hwn2n for such a budget (`policies.shipped`).
+    `validation` (a number of images or a share) and `split_seed` choose the validation images;
+    they and `image_size` default to those that the teacher's file names. `target`: what measures,
+    by default what the budget names, or the CPU. `ray`: train candidates side by side on a Ray
+    cluster, "local" or its address (`search.executors.options`); that changes no candidate.
 
     Raises `InputError` (exit code 2), `MeasurementError` (3), `BudgetNotMetError` (1), all before
     any training where that can be known, and `InterruptedRunError` (130) when `stop` was asked
@@ -93,6 +95,7 @@ def compress(
     chosen = target_of(target, budget=loaded_budget)
     preferences = chosen.preferences if isinstance(recipe, str) else {}
     settings = build_settings(recipe, {**preferences, **(overrides or {})})
+    starts = shipped_policies(loaded_budget, settings) if policies == "auto" else policies
     check_device(settings.device)
     in_memory = isinstance(model, nn.Module | Teacher)
     request = Request(
@@ -120,7 +123,7 @@ def compress(
     with working_on(folder), ExitStack() as stack:
         try:
             source = None if budget is None else _as_source(budget)
-            write_request(folder, request, teacher, source, policies)
+            write_request(folder, request, teacher, source, starts)
             site = stack.enter_context(_site(workers, reporter))
             bench = assemble(
                 teacher=teacher,

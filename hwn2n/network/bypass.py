@@ -3,10 +3,12 @@
 A removed operation becomes a bypass: its readers read its input. On the only path through the
 network (a plain chain) the resolution may change; inside a branch, whose other side expects the
 smaller image, a removed stride stays as plain subsampling, so that sums and concatenations still
-meet (the paper's third degenerate case, section 3.3).
+meet (the paper's third degenerate case, section 3.3). An activation that comes to read its like
+changes nothing any more, and goes: a device would take its time for it all the same.
 
 A residual branch is removed by naming its operations and the sum that closes it: the sum then is
-its other side. Whatever nobody reads any more goes with it.
+its other side, or what that is a bypass of, where it is removed as well. Whatever nobody reads any
+more goes with it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from hwn2n.network.architecture import (
     owner,
 )
 from hwn2n.network.operators import rule
+
+_CLIPS = ("relu", "relu6", "hardtanh")
+"""Activations that change nothing the second time."""
 
 
 def without(architecture: Architecture, removed: Collection[str]) -> Architecture:
@@ -51,12 +56,22 @@ def without(architecture: Architecture, removed: Collection[str]) -> Architectur
             if lost := [gone[name] for name in op.inputs if name in gone]:
                 raise IllegalArchitectureError(lost[0])
             inputs = tuple(stands_for[name] for name in op.inputs)
+            if (
+                inputs != op.inputs
+                and op.name != architecture.output
+                and _repeats(op, inputs, kept)
+            ):
+                stands_for[op.name] = inputs[0]
+                continue
             stands_for[op.name] = op.name
             kept.append(op if inputs == op.inputs else replace(op, inputs=inputs))
             continue
         if not users[owner(op)] <= set(removed):
             raise IllegalArchitectureError(f"{op.name} shares its weights with another layer")
         left = [name for name in op.inputs if name not in removed or name in closed]
+        if op.kind == "add" and not left:
+            # the shortcut goes, too: bypassed, either side is what they fork from
+            left = [name for name in op.inputs if name not in gone][:1]
         if op.kind == "add" and len(left) == 1 and left[0] not in gone:
             stands_for[op.name] = stands_for[left[0]]
             closed.add(op.name)
@@ -76,6 +91,20 @@ def without(architecture: Architecture, removed: Collection[str]) -> Architectur
             kept.append(subsample)
             stands_for[op.name] = subsample.name
     return Architecture(_read(kept, architecture), architecture.input_shape, architecture.output)
+
+
+def _repeats(op: Operation, inputs: tuple[str, ...], kept: list[Operation]) -> bool:
+    """Does an activation, now that its input has gone, read what the same one has clipped already?
+
+    The largest of clipped values is one of them, so pooling may lie between.
+    """
+    if op.kind != "activation" or op.config["function"] not in _CLIPS:
+        return False
+    before = {operation.name: operation for operation in kept}
+    at = before.get(inputs[0])
+    while at is not None and at.kind == "max_pool2d":
+        at = before.get(at.inputs[0])
+    return at is not None and at.kind == "activation" and at.config == op.config
 
 
 def _read(kept: list[Operation], before: Architecture) -> tuple[Operation, ...]:
