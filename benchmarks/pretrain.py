@@ -46,7 +46,7 @@ class Source:
 
 SOURCES: tuple[Source, ...] = (
     Source(arch="digits-cnn", pixels=8, epochs=30),
-    Source(arch="resnet32", pixels=8, epochs=30),
+    Source(arch="resnet32", pixels=16, epochs=30),
     Source(arch="conv4", pixels=16, epochs=30),
     Source(arch="resnet56", pixels=8, epochs=60),
 )

@@ -40,10 +40,10 @@ class Study:
     inheritance: Inheritance
     full: Mapping[str, Any]
 
-    def school(self, overrides: Mapping[str, Any]) -> School:
-        """A school of `recipe: fast` with these overrides."""
+    def school(self, overrides: Mapping[str, Any], *, recipe: str = "fast") -> School:
+        """A school of the recipe with these overrides."""
         settings: Settings = suited_to(
-            build_settings("fast", {**self.full, **overrides}), self.data.augment
+            build_settings(recipe, {**self.full, **overrides}), self.data.augment
         )
         return School(
             teacher=self.teacher.model,
