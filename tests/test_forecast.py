@@ -209,6 +209,21 @@ def test_what_can_be_counted_has_one_anchor(make: Make, tmp_path: Path) -> None:
     assert len(bench.ledger.candidates()) == 1
 
 
+def test_where_all_limits_are_scaled_to_a_narrow_decision_fills_the_budget(make: Make) -> None:
+    rows = "{metric: params, max: 40%}", "{metric: latency, stat: p50, max: 90%}"
+    narrow = Decision(widths={"conv1": 2, "conv2": 2, "conv3": 2, "fc1": 2})
+    bench = make(*rows)
+    assert bench.evaluator.fitter.fills
+    whole = bench.planner.count(NOTHING).params
+    filled = bench.planner.count(bench.evaluator.fitter.fitted(narrow)).params
+    assert 0.3 * whole < filled <= 0.4 * whole
+
+    # a latency that nobody forecasts must be met by what the decision says itself
+    bench = make(*rows, forecast=False)
+    assert bench.evaluator.fitter.scales and not bench.evaluator.fitter.fills
+    assert bench.evaluator.fitter.fitted(narrow) == narrow
+
+
 def test_what_no_width_is_forecast_to_meet_is_measured_all_the_same(make: Make) -> None:
     bench = make("{metric: latency, stat: p50, max: 1ns}")
     proposal = Proposal(decision=NOTHING, place=Place("removal", 0, 0))

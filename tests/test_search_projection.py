@@ -12,7 +12,8 @@ from hwn2n.network.capture import capture
 from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
-from hwn2n.search.projection import counted_cost, project
+from hwn2n.search.projection import counted_cost, project, widened
+from hwn2n.search.widths import Widths
 
 
 def limits(*rows):
@@ -113,3 +114,33 @@ def test_an_illegal_decision_stays_illegal():
             Decision(removed=frozenset({"fc2"})),
             limits(at_most("params", 1000)),
         )
+
+
+def test_widths_grow_together_until_one_is_the_teachers():
+    teacher = planner(Plain)
+    _, channels = teacher.left(frozenset())
+    whole = {name: g.width for name, g in channels.groups.items() if not g.frozen}
+    halved = {name: max(1, width // 2) for name, width in whole.items()}
+    first = min(whole)
+    narrow = {**halved, first: max(1, whole[first] // 4)}
+    wide = widened(teacher, Decision(widths=narrow)).widths
+    shares = {name: wide[name] / whole[name] for name in whole}
+    assert max(shares.values()) == 1 and shares[first] == pytest.approx(0.5, abs=1 / whole[first])
+    assert widened(teacher, Decision(widths=wide)).widths == wide
+
+
+def test_what_names_no_width_is_whole_and_does_not_grow():
+    decision = Decision(widths={"fc1": 7}, kernels={"conv1": (3, 3)})
+    assert widened(planner(Plain), decision) == decision
+    assert widened(planner(Plain), NOTHING) == NOTHING
+
+
+def test_grown_widths_are_allowed_ones():
+    teacher = planner(Plain)
+    _, channels = teacher.left(frozenset())
+    narrow = {name: max(1, g.width // 3) for name, g in channels.groups.items() if not g.frozen}
+    allowed = Widths(round_to=4)
+    wide = widened(teacher, Decision(widths=narrow), allowed).widths
+    assert all(
+        allowed.at_most(channels.groups[name], width) == width for name, width in wide.items()
+    )

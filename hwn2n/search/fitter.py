@@ -10,7 +10,7 @@ from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.search.forecast import Forecast, forecast_for
-from hwn2n.search.projection import project, upper_rows
+from hwn2n.search.projection import project, upper_rows, widened
 from hwn2n.search.settings import Settings
 
 
@@ -31,6 +31,7 @@ class Fitter:
     ) -> None:
         self.planner = planner
         self.allowed = settings.widths
+        self._constraints = constraints
         self.countable = countable if settings.project else Constraints(rows=())
         self.forecast: Forecast | None = None
         if settings.project and settings.forecast:
@@ -38,8 +39,17 @@ class Fitter:
 
     @property
     def scales(self) -> bool:
-        """Whether decisions are scaled, so that only the proportions of their widths count."""
+        """Whether decisions are scaled down to some of the budget's upper limits."""
         return bool(self.forecast or upper_rows(self.countable).rows)
+
+    @property
+    def fills(self) -> bool:
+        """Whether only the proportions of widths count: every upper limit is scaled to.
+
+        Where one is not, being small is something that a decision must be able to say.
+        """
+        known = self.forecast.rows if self.forecast is not None else upper_rows(self.countable)
+        return self.scales and len(known.rows) == len(upper_rows(self._constraints).rows)
 
     def learn(self, earlier: Sequence[Candidate]) -> None:
         """Forecast by what these candidates measured, and by nothing else."""
@@ -51,6 +61,8 @@ class Fitter:
 
         Raises `IllegalArchitectureError` where no width is inside what can be counted.
         """
+        if self.fills:
+            decision = widened(self.planner, decision, self.allowed)
         decision = project(self.planner, decision, self.countable, self.allowed)
         if self.forecast is None:
             return decision

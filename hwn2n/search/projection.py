@@ -1,10 +1,11 @@
 """Projection: the largest uniform scaling of a decision that is inside what can be counted.
 
 A policy that samples widths at random almost never meets a tight budget, so nearly all of its
-candidates would teach it only that they are too large. Where the budget bounds columns that are
-known without training (params, FLOPs, bytes), a decision can instead be read as *proportions*:
-all its widths are multiplied by the largest common factor, at most 1, that meets those rows; only
-the factors at which some group gains a channel matter, so it is found exactly. This
+candidates would teach it only that they are too large; and under a loose one most are far smaller
+than they may be. Where the budget bounds columns that are known without training (params, FLOPs,
+bytes), a decision can instead be read as *proportions*: all its widths are multiplied by the
+largest common factor that meets those rows, up to the teacher's widths (`widened`, then `project`);
+only the factors at which some group gains a channel matter, so it is found exactly. This
 is part of the environment, not of the policy: log-probabilities are those of the actions taken.
 The paper has no such step; `recipe: paper` does without it.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 
 from hwn2n.budget.cost import Cost, Reading
 from hwn2n.budget.matrix import Constraints
@@ -90,6 +92,27 @@ def project(
     )
     best = _last(lambda i: inside(scaled(*factors[i])), len(factors))
     return scaled(0, 1) if best is None else scaled(*factors[best])
+
+
+def widened(planner: Planner, decision: Decision, allowed: Widths = Widths()) -> Decision:  # noqa: B008 - frozen
+    """The decision with all widths scaled up together until one of them is the teacher's.
+
+    Groups whose widths it does not name count as whole, so where there is one nothing changes.
+    Raises `IllegalArchitectureError` where its removals leave no network.
+    """
+    _, channels = planner.left(decision.removed)
+    groups = {name: group for name, group in channels.groups.items() if not group.frozen}
+    shares = {
+        name: Fraction(decision.widths.get(name, group.width), group.width)
+        for name, group in groups.items()
+    }
+    most = max(shares.values(), default=Fraction(1))
+    if most >= 1:
+        return decision
+    widths = {
+        name: allowed.nearest(group, float(shares[name] / most)) for name, group in groups.items()
+    }
+    return replace(decision, widths=widths)
 
 
 def _least_widths(allowed: Widths) -> str:

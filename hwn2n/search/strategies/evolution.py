@@ -6,10 +6,10 @@ every child is a mutation of a good candidate.
 candidate lives for ever on one lucky reading; `local` takes the best of all. A network that was
 evaluated before is not proposed again.
 
-Where the budget bounds what can be counted or forecast and decisions are projected on it, widths
-are proportions: a child is scaled up as far as the teacher's widths allow and then down to the
-budget (`projection`, `forecast`), so that what one layer gives up the others gain. Elsewhere widths
-are what they are, and a child may also be its parent with all widths larger or smaller.
+Where all that the budget limits can be counted or forecast, and decisions are projected on it,
+widths are proportions: a child is scaled up as far as the teacher's widths allow and then down to
+the budget (`projection`, `forecast`), so that what one layer gives up the others gain. Elsewhere
+widths are what they are, and a child may also be its parent with all widths larger or smaller.
 
 The parents are in the ledger, and an iteration's random numbers follow from the seed and its
 number, so a search that is resumed goes on as it would have.
@@ -72,7 +72,7 @@ class Breeder:
         self.parents = [c for c in earlier if c.state is not State.ILLEGAL]
         self.known = {c.key for c in earlier}
         self.mutations = Mutations(
-            rounds.planner, rounds.settings, generator, proportions=rounds.evaluator.fitter.scales
+            rounds.planner, rounds.settings, generator, proportions=rounds.evaluator.fitter.fills
         )
 
     def child(self) -> Decision:
