@@ -44,6 +44,9 @@ CASES: dict[str, Case] = {
     "digits-2%": Case(
         teacher="resnet20 on digits", data="digits", limits={"params": "2%"}, overrides={}
     ),
+    "digits-flops-10%": Case(
+        teacher="resnet20 on digits", data="digits", limits={"flops": "10%"}, overrides={}
+    ),
     "mnist-0.2%": Case(
         teacher="vgg13 on MNIST",
         data="mnist",

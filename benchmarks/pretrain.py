@@ -1,8 +1,8 @@
 """Teach the policies that `hwn2n compress --policy auto` starts from.
 
-    python -m benchmarks.pretrain --kinds params flops latency
+    python -m benchmarks.pretrain --kinds params flops
 
-One pair of policies, for removal and for shrinkage, for each kind of budget. It goes from teacher
+One pair of policies, for removal and for shrinkage, for each kind of limit. It goes from teacher
 to teacher and from limit to limit, a short search each, and every search starts from the policies
 that the one before it left: what only one teacher wants is unlearned again, and what they agree on
 stays. Little of each (few updates, a high entropy bonus), so that a policy stays undecided enough
@@ -54,12 +54,8 @@ SOURCES: tuple[Source, ...] = (
 LIMITS: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "params": ({"metric": "params"}, ("3%", "5%", "10%", "20%")),
     "flops": ({"metric": "flops"}, ("5%", "10%", "20%", "35%")),
-    "latency": ({"metric": "latency", "stat": "p50"}, ("25%", "35%", "50%", "65%")),
 }
 """Of each kind of budget its row, and the limits to learn at."""
-
-TARGET = {"device": "cpu", "runtime": "onnxruntime", "threads": 1}
-"""Eager PyTorch would say that only the number of operations counts in networks so small."""
 
 OVERRIDES: Mapping[str, Any] = {
     "removal.updates": 3,
@@ -146,7 +142,6 @@ def _search(
             budget={
                 "apiVersion": "hwn2n/v1",
                 "name": "pretrain",
-                "target": TARGET,
                 "constraints": [dict(row)],
             },
             data="digits",

@@ -37,8 +37,9 @@ FLOPS = "{metric: flops, max: 10%}"
         ([FLOPS], "flops"),
         (["{metric: peak_memory, max: 10MB}"], "flops"),
         ([FLOPS, PARAMS], "params"),
-        ([PARAMS, LATENCY], "latency"),
-        (["{metric: power, stat: avg, max: 3W}"], "latency"),
+        ([PARAMS, LATENCY], "params"),
+        ([LATENCY], None),
+        (["{metric: power, stat: avg, max: 3W}"], None),
         (["{metric: accuracy, min: 90%}"], None),
         ([], None),
     ],
@@ -68,12 +69,12 @@ def test_a_search_starts_from_them_and_keeps_a_copy(tmp_path: Path) -> None:
     settings = small.settings(shrinkage__updates=0, removal__lr=1e-9)
     assert small.compress(tmp_path / "run", recipe=settings, policies="auto").satisfied
     for stage in STAGES:
-        shipped = load_policy(FOLDER / file_name("latency", stage))[0].state_dict()
+        shipped = load_policy(FOLDER / file_name("params", stage))[0].state_dict()
         kept = load_policy(tmp_path / "run" / "policies" / f"start-{stage}.safetensors")[0]
         for name, value in kept.state_dict().items():
             assert torch.equal(value, shipped[name]), name
     learned = load_policy(tmp_path / "run" / "policies" / "removal.safetensors")[0]
-    start = load_policy(FOLDER / file_name("latency", "removal"))[0]
+    start = load_policy(FOLDER / file_name("params", "removal"))[0]
     for name, value in learned.state_dict().items():
         assert torch.allclose(value, start.state_dict()[name], atol=1e-6), name
 
@@ -81,7 +82,8 @@ def test_a_search_starts_from_them_and_keeps_a_copy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "changes", "message"),
     [
-        ([], {}, "policy auto needs a budget that limits a cost, .* but none has none"),
+        ([], {}, "policy auto needs a budget that limits params, .* but none limits nothing$"),
+        ([LATENCY], {}, "limits params, .* but small limits latency_p95$"),
         ([PARAMS], {"granularity": "unit"}, "the setting granularity to be block, .* it is unit"),
         ([PARAMS], {"features": "paper"}, "the setting features to be normalised, .* it is paper"),
     ],
@@ -96,6 +98,13 @@ def test_where_none_suits_it_says_why(
 def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="granularity to be block"):
         small.compress(tmp_path / "run", recipe=small.settings(granularity="unit"), policies="auto")
+    assert small.files(tmp_path) == set()
+
+
+@pytest.mark.parametrize("strategy", ["evolution", "random"])
+def test_who_learns_nothing_starts_from_nothing(strategy: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"the setting strategy is {strategy}"):
+        small.compress(tmp_path / "run", recipe=small.settings(strategy=strategy), policies="auto")
     assert small.files(tmp_path) == set()
 
 

@@ -1,13 +1,17 @@
 """Policies that come with hwn2n, learned on small teachers, for `--policy auto`.
 
-One pair for each kind of budget: what is worth removing and shrinking is another thing where
-parameters are scarce than where time is. `benchmarks/pretrain.py` teaches them, and
+One pair for each kind of limit: what is worth removing and shrinking is another thing where
+parameters are scarce than where operations are. There is none for limits on what is measured, for
+that differs from device to device. `benchmarks/pretrain.py` teaches them, and
 `benchmarks/transfer.py` compares a search that starts from them with one that starts anew.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.matrix import Budget
@@ -18,8 +22,8 @@ FOLDER = Path(__file__).parent / "pretrained"
 
 STAGES = ("removal", "shrinkage")
 
-KINDS = ("latency", "params", "flops")
-"""Of budgets. One that has rows of several kinds is of the first of these."""
+KINDS = ("params", "flops")
+"""Of limits. A budget that has rows of both kinds is of the first."""
 
 LEARNED_WITH = {"features": "normalised", "granularity": "block"}
 """The settings under which the shipped policies mean what they have learned."""
@@ -31,13 +35,26 @@ _KIND_OF = {
     "flops": "flops",
     "peak_memory": "flops",  # of activations, which are where the work is
 }
-"""All other columns that are measured go with the time that a network takes."""
+
+
+def starts_of(
+    policies: Sequence[str | os.PathLike[str]] | Literal["auto"], budget: Budget, settings: Settings
+) -> Sequence[str | os.PathLike[str]]:
+    """The files of the policies that a search starts from: those given, or for "auto" shipped ones.
+
+    Raises `InputError` where nothing would be learned by a policy, and as `shipped_policies`.
+    """
+    if policies and settings.strategy != "policies":
+        raise InputError(
+            "a search that starts from policies must have the strategy policies, but the setting "
+            f"strategy is {settings.strategy}"
+        )
+    return shipped_policies(budget, settings) if policies == "auto" else policies
 
 
 def kind_of(budget: Budget) -> str | None:
     """Which shipped policies suit; None for a budget that limits nothing of what they know."""
-    columns = [COLUMNS[name] for name in budget.columns]
-    found = {_KIND_OF.get(c.name, "latency") for c in columns if not c.learned}
+    found = {_KIND_OF.get(COLUMNS[name].name) for name in budget.columns}
     return next((kind for kind in KINDS if kind in found), None)
 
 
@@ -49,14 +66,14 @@ def file_name(kind: str, stage: str) -> str:
 def shipped_policies(budget: Budget, settings: Settings) -> list[Path]:
     """The files of the policies for a search under `budget`: one for each stage.
 
-    Raises `InputError` where none suits: without a budget, or with settings under which layers
-    are described or removed in another way than the policies have learned.
+    Raises `InputError` where none suits: the budget limits nothing of the kinds, or the settings
+    describe or remove layers in another way than the policies have learned.
     """
     kind = kind_of(budget)
     if kind is None:
         raise InputError(
-            "policy auto needs a budget that limits a cost, for there is one for each kind of "
-            f"limit ({', '.join(KINDS)}), but {budget.name} has none"
+            f"policy auto needs a budget that limits {', '.join(_KIND_OF)}, for which there are "
+            f"policies, but {budget.name} limits {', '.join(budget.columns) or 'nothing'}"
         )
     for name, wanted in LEARNED_WITH.items():
         if (found := getattr(settings, name)) != wanted:
