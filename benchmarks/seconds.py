@@ -7,8 +7,8 @@ one process, for so few updates that even the paper's end in an hour. Of each se
 the seconds of every candidate by phase, and the clock those of the whole: what is neither training
 nor measuring is overhead (fitting decisions to the budget, planning, building and inheriting
 weights, policies, checkpoints, the ledger itself). Candidates that cost no training (repeated ones,
-and those whose reward cannot use it) are counted apart: they are free in both recipes. Those of a
-run-off train longer; they count for the overhead only.
+and those whose reward cannot use it) are counted apart: they are free in both recipes. There is no
+run-off: its candidates train longer.
 
 The two do not train the same networks: without projection the paper's candidates are of all sizes.
 So a few of one size are also trained by each recipe in turn, which compares the training alone.
@@ -37,10 +37,9 @@ from hwn2n.run.ledger import Ledger
 from hwn2n.run.provenance import versions
 from hwn2n.search.loop import SEARCH
 from hwn2n.search.projection import counted_cost
-from hwn2n.search.runoff import STAGE as RUNOFF
 
-LAST = {"final.epochs": 1, "final.max_images": 1000}
-"""The final training is not what is timed."""
+LAST = {"runoff": 0, "final.epochs": 1, "final.max_images": 1000}
+"""A run-off and the final training are not what is timed."""
 
 SAME = 3
 """Networks that both recipes train."""
@@ -67,7 +66,7 @@ def search(options: argparse.Namespace, recipe: str, updates: int, rollouts: int
             )
         with closing(Ledger(RunFolder(path).ledger)) as ledger:
             rows, booked = ledger.candidates(), ledger.seconds()
-    trained = [row for row in rows if "train" in row.seconds and row.stage != RUNOFF]
+    trained = [row for row in rows if "train" in row.seconds]
     work = sum(row.seconds.get(name, 0.0) for row in rows for name in ("train", "measure"))
     return {
         "recipe": recipe,
