@@ -12,6 +12,7 @@ import pytest
 import small
 
 import hwn2n
+from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import read_json
 from hwn2n.run.ledger import Ledger
@@ -20,9 +21,12 @@ from hwn2n.search.runoff import STAGE, run_off
 HOW: dict[str, Any] = {"strategy": "random", "runoff": 3, "runoff_epochs": 4, "anchor": True}
 
 
-def compressed(path: Path, target: Any = None, **changes: Any) -> tuple[Any, list[Candidate]]:
+def compressed(
+    path: Path, target: Any = None, budget: str = small.BUDGET, **changes: Any
+) -> tuple[Any, list[Candidate]]:
     target = target or small.CalmTarget()
-    result = small.compress(path, recipe=small.settings(**{**HOW, **changes}), target=target)
+    recipe = small.settings(**{**HOW, **changes})
+    result = small.compress(path, recipe=recipe, target=target, budget=budget)
     ledger = Ledger(path / "ledger.sqlite")
     try:
         return result, ledger.candidates()
@@ -62,36 +66,55 @@ def test_the_anchor_competes_wherever_the_brief_training_left_it(tmp_path: Path)
     assert longer == [f"{key}x4" for key in (*best, anchor.key)]
 
 
-def test_the_next_best_takes_the_place_of_one_that_is_outside_now(
+class Moody(small.CalmTarget):
+    """So many times as slow for one reading of a student, as soon as a run-off begins."""
+
+    def __init__(self, times: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.times, self.moody = times, False
+
+        def moodily(rounds: Any) -> None:
+            self.moody = True
+            run_off(rounds)
+
+        monkeypatch.setattr("hwn2n.search.loop.run_off", moodily)
+
+    def measure(self, model: Any, *args: Any, **how: Any) -> Any:
+        cost = dict(super().measure(model, *args, **how))
+        if self.moody and "latency_p50" in cost and model is not small.small_teacher().model:
+            self.moody = False
+            value = self.times * cost["latency_p50"].value
+            cost["latency_p50"] = replace(cost["latency_p50"], value=value)
+        return cost
+
+
+def test_the_next_best_takes_the_place_of_one_that_is_far_outside_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Moody(small.CalmTarget):
-        """Ten times as slow for one reading of a student, as soon as it is told to."""
-
-        moody = False
-
-        def measure(self, model: Any, *args: Any, **how: Any) -> Any:
-            cost = dict(super().measure(model, *args, **how))
-            if self.moody and "latency_p50" in cost and model is not small.small_teacher().model:
-                self.moody = False
-                value = 10 * cost["latency_p50"].value
-                cost["latency_p50"] = replace(cost["latency_p50"], value=value)
-            return cost
-
-    target = Moody()
-
-    def moodily(rounds: Any) -> None:
-        target.moody = True
-        run_off(rounds)
-
-    monkeypatch.setattr("hwn2n.search.loop.run_off", moodily)
-    _, rows = compressed(tmp_path / "run", target=target)
+    _, rows = compressed(tmp_path / "run", target=Moody(10, monkeypatch))
     longer = [c for c in rows if c.stage == STAGE]
     assert [c.satisfied for c in longer] == [False, True, True, True]
     assert [(c.iteration, c.rollout) for c in longer] == [(0, 0), (0, 1), (0, 2), (1, 0)]
     assert longer[0].state.value == "skipped"
     wanted = best_keys([c for c in rows if c.stage != STAGE], 4)
     assert [c.key for c in longer] == [f"{key}x4" for key in wanted]
+
+
+def test_one_that_is_a_little_outside_now_tries_again_narrower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = small.budget_text("{metric: latency, stat: p50, max: 45%}")
+    target = Moody(1.2, monkeypatch)
+    _, rows = compressed(tmp_path / "run", target=target, budget=budget)
+    longer = [c for c in rows if c.stage == STAGE]
+    assert [c.satisfied for c in longer] == [False, True, True, True, True]  # the anchor is there
+    outside, again = longer[0], longer[-1]
+    assert (again.iteration, again.rollout) == (1, 0)
+    before, after = (Decision.from_json(c.decision) for c in (outside, again))
+    assert before.removed == after.removed and before.widths.keys() == after.widths.keys()
+    assert all(after.widths[name] <= width for name, width in before.widths.items())
+    first, second = (c.cost["latency_p50"]["value"] for c in (outside, again))
+    assert 0.5 * first < second < first / 1.2
 
 
 def test_the_search_before_it_is_the_same(tmp_path: Path) -> None:

@@ -69,3 +69,13 @@ class Fitter:
         # what can be counted holds by now, and scaling down further cannot undo it
         rows, guess = self.forecast.rows, self.forecast.cost
         return project(self.planner, decision, rows, self.allowed, forecast=guess)
+
+    def narrowed(self, decision: Decision, reading: Candidate) -> Decision:
+        """The decision scaled down until it is inside, should what was read of it be the truth.
+
+        The decision itself where nothing is forecast, or where that is inside.
+        """
+        if self.forecast is None:
+            return decision
+        guess = self.forecast.agreeing(self.planner.count(decision), reading)
+        return project(self.planner, decision, self.forecast.rows, self.allowed, forecast=guess)

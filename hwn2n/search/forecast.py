@@ -94,6 +94,24 @@ class Forecast:
         }
         return as_cost(counts) | {name: Reading(value) for name, value in guessed.items()}
 
+    def agreeing(self, counts: Counts, reading: Candidate) -> Callable[[Counts], Cost]:
+        """As `cost`, but scaled so that a network of `counts` costs a little more than was read."""
+        cost, beside = cost_from_json(reading.cost), cost_from_json(reading.teacher)
+        guessed = self.cost(counts)
+        factors = dict.fromkeys(self.columns, 1.0)
+        for name in self.columns:
+            if _known(name, cost) and guessed[name].value > 0:
+                whole = (beside if _known(name, beside) else self._cost)[name].value
+                read = cost[name].value / whole * self._cost[name].value
+                factors[name] = _LEAST_MARGIN * read / guessed[name].value
+
+        def corrected(counts: Counts) -> Cost:
+            guesses = self.cost(counts)
+            scaled = {name: Reading(guesses[name].value * f) for name, f in factors.items()}
+            return {**guesses, **scaled}
+
+        return corrected
+
     def _features(self, counts: Counts) -> np.ndarray:
         import numpy as np
 

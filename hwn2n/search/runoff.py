@@ -9,6 +9,7 @@ than most and may end above them: it competes too, wherever the brief training l
 
 from __future__ import annotations
 
+from hwn2n.budget.cost import cost_from_json
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.ledger import Ledger
@@ -18,7 +19,9 @@ from hwn2n.search.rounds import ANCHOR, Rounds
 
 STAGE = "runoff"
 _TURNS = 3
-"""So often candidates may take the places of those that were outside when measured again."""
+"""So often others may take the places of those that were outside when measured again."""
+_NEARLY = 0.25
+"""So far outside, as a share of the limit, a network may be to get another try, narrower."""
 
 
 def ranked(ledger: Ledger, evaluator: Evaluator) -> list[Candidate]:
@@ -36,7 +39,8 @@ def run_off(rounds: Rounds) -> None:
     """Train the best candidates and the anchor longer, where the settings say so.
 
     One whose limits have to be measured is measured again. Where it is outside now, since the best
-    of many readings is partly the luckiest, the next best takes its place, a few times.
+    of many readings is partly the luckiest, it tries again a little narrower, or the next best
+    takes its place, a few times.
 
     Raises `InterruptedRunError` where it was asked to stop.
     """
@@ -51,13 +55,31 @@ def run_off(rounds: Rounds) -> None:
         return
     # a shorter training than they had would tell nothing
     epochs = max(rounds.settings.runoff_epochs, 2 * rounds.settings.train.epochs)
+    decisions = [Decision.from_json(candidate.decision) for candidate in now]
     for turn in range(_TURNS):
         proposals = [
-            Proposal(decision=Decision.from_json(candidate.decision), place=Place(STAGE, turn, n))
-            for n, candidate in enumerate(now)
+            Proposal(decision=decision, place=Place(STAGE, turn, n))
+            for n, decision in enumerate(decisions)
         ]
         found = rounds.evaluate(proposals, epsilon=0.0, iterations=turn + 1, epochs=epochs)
-        outside = sum(not candidate.satisfied for candidate in found)
-        now, later = later[:outside], later[outside:]
-        if not now:
+        decisions = []
+        for candidate in found:
+            if candidate.satisfied:
+                continue
+            if (narrower := _narrower(rounds, candidate)) is not None:
+                decisions.append(narrower)
+            elif later:
+                decisions.append(Decision.from_json(later.pop(0).decision))
+        if not decisions:
             return
+
+
+def _narrower(rounds: Rounds, candidate: Candidate) -> Decision | None:
+    """The network as narrow as its reading asks for; None where it is far outside, or cannot be."""
+    cost, teacher = cost_from_json(candidate.cost), cost_from_json(candidate.teacher)
+    limits = rounds.evaluator.limits.given(teacher)
+    if limits.missing(cost) or limits.residuals(cost).max() > _NEARLY:
+        return None
+    decision = Decision.from_json(candidate.decision)
+    narrower = rounds.evaluator.fitter.narrowed(decision, candidate)
+    return None if narrower == decision else narrower
