@@ -151,7 +151,8 @@ def main() -> None:
     data = public_name(options.data)
     content = {
         "command": f"python -m benchmarks.seconds --teacher FILE --data {data} --budget "
-        f"{options.budget.name} --name {options.name}",
+        f"{options.budget.name} --name {options.name} --updates {options.updates} "
+        f"--paper-rollouts {options.paper_rollouts} --size {options.size:g}",
         "data": data,
         "machine": fingerprint(),
         "versions": versions(),
