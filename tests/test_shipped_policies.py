@@ -103,7 +103,7 @@ def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strategy", ["evolution", "random"])
 def test_who_learns_nothing_starts_from_nothing(strategy: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"the setting strategy is {strategy}"):
+    with pytest.raises(InputError, match=f"need the strategy policies, but strategy is {strategy}"):
         small.compress(tmp_path / "run", recipe=small.settings(strategy=strategy), policies="auto")
     assert small.files(tmp_path) == set()
 

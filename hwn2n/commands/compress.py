@@ -44,7 +44,7 @@ from hwn2n.search.executors.ray_site import RaySite
 from hwn2n.search.executors.ray_start import import_ray
 from hwn2n.search.finish import choose, train_student
 from hwn2n.search.loop import Rounds, run_search
-from hwn2n.search.policies.shipped import starts_of
+from hwn2n.search.policies.shipped import shipped_policies
 from hwn2n.search.recipes import build_settings, suited_to
 from hwn2n.search.settings import Settings
 
@@ -95,7 +95,7 @@ def compress(
     chosen = target_of(target, budget=loaded_budget)
     preferences = chosen.preferences if isinstance(recipe, str) else {}
     settings = build_settings(recipe, {**preferences, **(overrides or {})})
-    starts = starts_of(policies, loaded_budget, settings)
+    starts = shipped_policies(loaded_budget, settings) if policies == "auto" else policies
     check_device(settings.device)
     in_memory = isinstance(model, nn.Module | Teacher)
     request = Request(

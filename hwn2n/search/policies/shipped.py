@@ -8,10 +8,7 @@ that differs from device to device. `benchmarks/pretrain.py` teaches them, and
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.matrix import Budget
@@ -35,21 +32,6 @@ _KIND_OF = {
     "flops": "flops",
     "peak_memory": "flops",  # of activations, which are where the work is
 }
-
-
-def starts_of(
-    policies: Sequence[str | os.PathLike[str]] | Literal["auto"], budget: Budget, settings: Settings
-) -> Sequence[str | os.PathLike[str]]:
-    """The files of the policies that a search starts from: those given, or for "auto" shipped ones.
-
-    Raises `InputError` where nothing would be learned by a policy, and as `shipped_policies`.
-    """
-    if policies and settings.strategy != "policies":
-        raise InputError(
-            "a search that starts from policies must have the strategy policies, but the setting "
-            f"strategy is {settings.strategy}"
-        )
-    return shipped_policies(budget, settings) if policies == "auto" else policies
 
 
 def kind_of(budget: Budget) -> str | None:
