@@ -13,13 +13,12 @@ from hwn2n.run.candidate import Candidate
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.policies import load_policy, save_policy
 from hwn2n.search.policies.files import POLICIES
+from hwn2n.search.policies.shipped import STAGES
 from hwn2n.search.seeds import derive_seed
 
 PRETRAINED, SCRATCH, BIAS = ARMS = ("pretrained", "from scratch", "output bias alone")
 """The whole policies, new ones, and the control: new ones that take over the output bias alone,
 which says no more than how much to remove and to keep."""
-
-STAGES = ("removal", "shrinkage")
 
 
 def bias_alone(learned: Path, out: Path, seed: int) -> Path:

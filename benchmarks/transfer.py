@@ -24,7 +24,7 @@ import torch
 import hwn2n
 from benchmarks.cases import CASES, numbers
 from benchmarks.runs import RESULTS, public_name, slug
-from benchmarks.starts import ARMS, BIAS, PRETRAINED, STAGES, bias_alone, stages_of
+from benchmarks.starts import ARMS, BIAS, PRETRAINED, bias_alone, stages_of
 from hwn2n.budget.load import load_budget
 from hwn2n.errors import BudgetNotMetError, InconclusiveError
 from hwn2n.hardware.fingerprint import fingerprint
@@ -32,7 +32,7 @@ from hwn2n.run.folder import RunFolder, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import PlainLines
 from hwn2n.run.provenance import versions
-from hwn2n.search.policies.shipped import shipped_policies
+from hwn2n.search.policies.shipped import STAGES, shipped_policies
 from hwn2n.search.recipes import build_settings
 
 SHORT = {

@@ -18,7 +18,8 @@ from benchmarks.paper.lab import Lab, Teacher
 from benchmarks.paper.rows import Row, Runs, accuracies, recipe_text
 from benchmarks.paper.search import Search, search, students
 from benchmarks.paper.table1 import ARCHITECTURES
-from benchmarks.starts import STAGES, stages_of
+from benchmarks.starts import stages_of
+from hwn2n.search.policies.shipped import STAGES
 from hwn2n.search.settings import Settings, settings_to_json
 
 Changes = dict[str, Any]

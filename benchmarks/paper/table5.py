@@ -18,7 +18,8 @@ from benchmarks.paper.lab import Lab, Teacher
 from benchmarks.paper.rows import Row, Runs, recipe_text
 from benchmarks.paper.search import Search, search
 from benchmarks.paper.table1 import ARCHITECTURES, compressed
-from benchmarks.starts import ARMS, BIAS, SCRATCH, STAGES, bias_alone, stages_of
+from benchmarks.starts import ARMS, BIAS, SCRATCH, bias_alone, stages_of
+from hwn2n.search.policies.shipped import STAGES
 
 UPDATES = 10
 TRANSFERS = (("resnet18", "resnet34"), ("resnet34", "resnet18"), ("vgg11", "vgg19"))

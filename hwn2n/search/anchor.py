@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hwn2n.budget.cost import cost_from_json
 from hwn2n.network.decision import NOTHING
-from hwn2n.run.candidate import Candidate
 from hwn2n.search.proposals import Proposal
 from hwn2n.search.rounds import ANCHOR, SEARCH, Rounds
 
@@ -32,12 +30,5 @@ def evaluate_anchor(rounds: Rounds) -> None:
         rounds.stop.check()
         if rounds.evaluator.fitter.forecast is None:
             return
-        if found.satisfied and _headroom(rounds, found) <= _SLACK:
+        if found.satisfied and rounds.headroom(found) <= _SLACK:
             return
-
-
-def _headroom(rounds: Rounds, candidate: Candidate) -> float:
-    """The distance to the row that binds, as a share of its limit."""
-    cost = cost_from_json(candidate.cost)
-    constraints = rounds.evaluator.limits.given(cost_from_json(candidate.teacher))
-    return float(-constraints.residuals(cost).max())

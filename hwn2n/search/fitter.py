@@ -31,25 +31,19 @@ class Fitter:
     ) -> None:
         self.planner = planner
         self.allowed = settings.widths
-        self._constraints = constraints
         self.countable = countable if settings.project else Constraints(rows=())
         self.forecast: Forecast | None = None
         if settings.project and settings.forecast:
             self.forecast = forecast_for(constraints, planner.count(NOTHING), teacher_cost)
+        known = self.forecast.rows if self.forecast is not None else upper_rows(self.countable)
+        self.fills = self.scales and len(known.rows) == len(upper_rows(constraints).rows)
+        """Whether only the proportions of widths count: every upper limit is scaled to. Where one
+        is not, being small is something that a decision must be able to say."""
 
     @property
     def scales(self) -> bool:
         """Whether decisions are scaled down to some of the budget's upper limits."""
         return bool(self.forecast or upper_rows(self.countable).rows)
-
-    @property
-    def fills(self) -> bool:
-        """Whether only the proportions of widths count: every upper limit is scaled to.
-
-        Where one is not, being small is something that a decision must be able to say.
-        """
-        known = self.forecast.rows if self.forecast is not None else upper_rows(self.countable)
-        return self.scales and len(known.rows) == len(upper_rows(self._constraints).rows)
 
     def learn(self, earlier: Sequence[Candidate]) -> None:
         """Forecast by what these candidates measured, and by nothing else."""

@@ -74,8 +74,7 @@ class Forecast:
             features = self._features(count(Decision.from_json(candidate.decision)))
             beside = cost_from_json(candidate.teacher)
             for name in columns:
-                whole = (beside if _known(name, beside) else self._cost)[name].value
-                known[name].append((features, cost[name].value / whole))
+                known[name].append((features, self._share(name, cost, beside)))
         for name, pairs in known.items():
             self._weights[name] = _weights(pairs)
             guesses = [float(x @ self._weights[name]) for x, _ in pairs]
@@ -101,8 +100,7 @@ class Forecast:
         factors = dict.fromkeys(self.columns, 1.0)
         for name in self.columns:
             if _known(name, cost) and guessed[name].value > 0:
-                whole = (beside if _known(name, beside) else self._cost)[name].value
-                read = cost[name].value / whole * self._cost[name].value
+                read = self._share(name, cost, beside) * self._cost[name].value
                 factors[name] = _LEAST_MARGIN * read / guessed[name].value
 
         def corrected(counts: Counts) -> Cost:
@@ -111,6 +109,11 @@ class Forecast:
             return {**guesses, **scaled}
 
         return corrected
+
+    def _share(self, name: str, cost: Cost, beside: Cost) -> float:
+        """Of the teacher's value: of that `beside` the reading, where there is one."""
+        whole = (beside if _known(name, beside) else self._cost)[name].value
+        return cost[name].value / whole
 
     def _features(self, counts: Counts) -> np.ndarray:
         import numpy as np

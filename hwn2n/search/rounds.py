@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hwn2n.budget.cost import cost_from_json
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.clock import Clock
@@ -55,6 +57,15 @@ class Rounds:
                 self.stop.check()
         self.stop.check()
         return found
+
+    def headroom(self, candidate: Candidate) -> float:
+        """The distance to the row that binds, as a share of its limit: negative outside, and
+        -inf where something that a row needs was not measured."""
+        cost = cost_from_json(candidate.cost)
+        constraints = self.evaluator.limits.given(cost_from_json(candidate.teacher))
+        if constraints.missing(cost):
+            return -math.inf
+        return float(-constraints.residuals(cost).max())
 
     def _report(self, candidate: Candidate, rollouts: int, iterations: int) -> None:
         self.clock.lap(SEARCH)

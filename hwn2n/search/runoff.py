@@ -9,7 +9,6 @@ than most and may end above them: it competes too, wherever the brief training l
 
 from __future__ import annotations
 
-from hwn2n.budget.cost import cost_from_json
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.ledger import Ledger
@@ -76,9 +75,7 @@ def run_off(rounds: Rounds) -> None:
 
 def _narrower(rounds: Rounds, candidate: Candidate) -> Decision | None:
     """The network as narrow as its reading asks for; None where it is far outside, or cannot be."""
-    cost, teacher = cost_from_json(candidate.cost), cost_from_json(candidate.teacher)
-    limits = rounds.evaluator.limits.given(teacher)
-    if limits.missing(cost) or limits.residuals(cost).max() > _NEARLY:
+    if rounds.headroom(candidate) < -_NEARLY:
         return None
     decision = Decision.from_json(candidate.decision)
     narrower = rounds.evaluator.fitter.narrowed(decision, candidate)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.matrix import Budget
 from hwn2n.errors import InputError
 from hwn2n.search.settings import Settings
@@ -36,7 +35,7 @@ _KIND_OF = {
 
 def kind_of(budget: Budget) -> str | None:
     """Which shipped policies suit; None for a budget that limits nothing of what they know."""
-    found = {_KIND_OF.get(COLUMNS[name].name) for name in budget.columns}
+    found = {_KIND_OF.get(name) for name in budget.columns}
     return next((kind for kind in KINDS if kind in found), None)
 
 
