@@ -22,6 +22,7 @@ PAPERS_POLICIES = {
     **dict.fromkeys(["removal.entropy_weight", "shrinkage.entropy_weight"], 0.0),
     **dict.fromkeys(["project", "anchor", "normalise"], False),
     "advantage": "ema",
+    "formula": "paper",
     "features": "paper",
     "removal.lr": 0.003,
     "shrinkage.lr": 0.01,

@@ -145,6 +145,19 @@ def test_score_outside_the_budget_and_by_the_naive_formula():
     assert terms.reward == pytest.approx(0.5 * 1.4 - 1)
 
 
+def test_by_accuracy_a_budget_makes_small_ones_no_better():
+    def rewarded(formula, **how):
+        return score(accuracy=0.72, teacher_accuracy=0.9, formula=formula, **how).reward
+
+    for C in (0.1, 0.5, 0.99):
+        inside = {"compression": C, "satisfied": True, "epsilon": 0.1}
+        assert rewarded("accuracy", **inside) == pytest.approx(0.8)
+        outside = {**inside, "satisfied": False}
+        assert rewarded("accuracy", **outside) == rewarded("paper", **outside) < 0.8
+    larger = {"compression": -0.1, "satisfied": True, "epsilon": 0.1}
+    assert rewarded("accuracy", **larger) == -1.0
+
+
 @pytest.mark.parametrize(
     "case",
     [

@@ -18,7 +18,13 @@ from hwn2n.run.folder import read_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.runoff import STAGE, run_off
 
-HOW: dict[str, Any] = {"strategy": "random", "runoff": 3, "runoff_epochs": 4, "anchor": True}
+HOW: dict[str, Any] = {
+    "strategy": "random",
+    "runoff": 3,
+    "runoff_epochs": 4,
+    "anchor": True,
+    "formula": "paper",  # with which the second stage has students better than the anchor
+}
 
 
 def compressed(

@@ -16,6 +16,7 @@ and all others. Each is a setting, and off in `recipe: paper`:
 31. An update may take several steps on its rollouts (`update_steps`, learners).
 32. Decisions may be scaled to forecasts of what is measured (`forecast`, forecast.py).
 33. A removal may take out a whole residual branch (`granularity`).
+34. Inside a budget the reward may be the accuracy alone (`formula`, reward.py).
 
 And always (6): a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.

@@ -32,6 +32,7 @@ RECIPES: dict[str, Settings] = {
         anchor=True,
         annealing=3,
         near_miss=0.5,
+        formula="accuracy",
         choose_by="accuracy",
         runoff=3,
         train=STUDENT_RECIPES["fast-search"],

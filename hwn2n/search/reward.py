@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from hwn2n.errors import InputError
 
@@ -19,7 +19,7 @@ DEGENERATE_REWARD = -1.0
 ANNEALING_HORIZON = 15
 """Updates until an infeasible candidate earns nothing; from the authors' code, not the paper."""
 
-Formula = Literal["paper", "naive"]
+Formula = Literal["paper", "naive", "accuracy"]
 
 
 def compression(params_student: int, params_teacher: int) -> float:
@@ -52,11 +52,7 @@ def reward(accuracy: float, teacher_accuracy: float, C: float) -> float:
 
     A student larger than its teacher (C < 0) is degenerate: the result is -1.
     """
-    _check_accuracy("accuracy", accuracy)
-    _check_accuracy("teacher_accuracy", teacher_accuracy)
-    if teacher_accuracy == 0.0:
-        raise InputError("the accuracy of the teacher must be above 0 to divide by it, but got 0")
-    base = compression_reward(C) * accuracy / teacher_accuracy
+    base = compression_reward(C) * accuracy_reward(accuracy, teacher_accuracy)
     return DEGENERATE_REWARD if C < 0.0 else base
 
 
@@ -69,6 +65,20 @@ def naive_reward(accuracy: float, C: float) -> float:
     _check_accuracy("accuracy", accuracy)
     compression_reward(C)  # the same check of C
     return DEGENERATE_REWARD if C < 0.0 else accuracy * C
+
+
+def accuracy_reward(accuracy: float, teacher_accuracy: float) -> float:
+    """Return R = A / A_teacher, for candidates inside a budget: not in the paper.
+
+    There the budget says how small is small enough, and C (2 - C) would steer away from the
+    parameters that a limit on FLOPs or latency leaves free: at 20 % of a ResNet's FLOPs one network
+    with twice the parameters of another has to be a tenth more accurate to earn as much.
+    """
+    _check_accuracy("accuracy", accuracy)
+    _check_accuracy("teacher_accuracy", teacher_accuracy)
+    if teacher_accuracy == 0.0:
+        raise InputError("the accuracy of the teacher must be above 0 to divide by it, but got 0")
+    return accuracy / teacher_accuracy
 
 
 def epsilon(t: int, horizon: int = ANNEALING_HORIZON) -> float:
@@ -158,20 +168,25 @@ def score(
     degenerate: the candidate is illegal or has nothing to train. So is one whose `compression`
         is None (it was never built) or negative. All earn -1, and none counts as satisfied.
     accuracy: may be None where `accuracy_matters` says no; otherwise InputError.
-    formula: "paper" is `reward`, "naive" is `naive_reward`.
+    formula: "paper" is `reward`, "naive" is `naive_reward`, "accuracy" is `accuracy_reward` inside
+        the budget and `reward` outside, where being smaller is still what is wanted. It earns a
+        candidate outside no more than one inside, since C (2 - C) <= 1.
     violation, near_miss_weight: see `near_miss`; without a violation nothing is added.
     """
-    if formula not in ("paper", "naive"):
-        raise InputError(f"the reward formula must be 'paper' or 'naive', but got {formula!r}")
+    if formula not in get_args(Formula):
+        raise InputError(
+            f"the reward formula must be one of {', '.join(get_args(Formula))}, but got {formula!r}"
+        )
     if degenerate or compression is None or compression < 0.0:
         base: float | None = DEGENERATE_REWARD
         satisfied, total = False, DEGENERATE_REWARD
     elif accuracy is not None:
-        base = (
-            reward(accuracy, teacher_accuracy, compression)
-            if formula == "paper"
-            else naive_reward(accuracy, compression)
-        )
+        if formula == "naive":
+            base = naive_reward(accuracy, compression)
+        elif formula == "accuracy" and satisfied:
+            base = accuracy_reward(accuracy, teacher_accuracy)
+        else:
+            base = reward(accuracy, teacher_accuracy, compression)
         total = constrained_reward(base, satisfied, epsilon)
     elif accuracy_matters(compression, satisfied, epsilon):
         raise InputError(

@@ -127,7 +127,10 @@ class Settings(_Frozen):
         description="measure the teacher again beside each candidate where a limit is a share of "
         "what it measures (limits.py)",
     )
-    formula: Formula = "paper"
+    formula: Formula = Field(
+        "paper",
+        description="the reward (reward.py); accuracy is for a budget, without one it is paper",
+    )
     choose_by: Literal["reward", "accuracy"] = Field(
         "reward",
         description="what makes a candidate inside the budget the student; without a budget it is "
