@@ -56,6 +56,14 @@ PROXIES: dict[str, dict[str, Any]] = {
         "recalibrate_images": 0,
     },
     "1 x 20,000, fp32": {"train.max_images": 20_000, "train.precision": "fp32"},
+    # for data of fewer images
+    "1 x all": {},
+    "2 x all": {"train.epochs": 2},
+    "4 x all": {"train.epochs": 4},
+    "8 x all": {"train.epochs": 8},
+    "1 x all, new weights": {"weights": "fresh"},
+    "1 x all, statistics not re-estimated": {"recalibrate_images": 0},
+    "1 x all, batches of 128, a fifth of the rate": SLOW,
 }
 """Overrides of `recipe: fast`: epochs x images; weights are inherited unless said otherwise."""
 

@@ -87,11 +87,13 @@ def candidates(
 ) -> Iterator[tuple[int, float, Decision]]:
     """(number, size, decision), the same for every session: uniform width, then random ones.
 
-    A random one removes each layer with a probability drawn for the candidate, and draws each
-    width's share; one is taken only if it lies within 10 % of its size.
+    A random one removes each layer, or whole residual branch, as a search with `recipe: fast`
+    could, with a probability drawn for the candidate, and draws each width's share; one is taken
+    only if it lies within 10 % of its size.
     """
     whole = counted_cost(planner.teacher)["params"].value
-    removable = [layer for layer in find_layers(planner, "unit") if layer.removable]
+    granularity = build_settings("fast").granularity
+    removable = [layer for layer in find_layers(planner, granularity) if layer.removable]
     number = 0
     for size in sizes:
         limit = size * whole
