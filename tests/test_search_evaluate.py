@@ -63,11 +63,24 @@ def test_inside_the_budget_is_trained(make: Make) -> None:
     assert row.actions == (1, 2)
     assert Decision.from_json(row.decision) == NARROW
     assert row.accuracy is not None
-    C = 1 - row.cost["params"]["value"] / bench.evaluator.rows.teacher_params
     assert row.reward == row.terms["base"]
-    assert row.reward == reward(row.accuracy, bench.evaluator.rows.teacher_accuracy, C)
+    assert row.reward == row.accuracy / bench.evaluator.rows.teacher_accuracy
     assert set(PHASES) - {SET_UP} == set(row.seconds)
     assert bench.evaluator.ledger.candidates() == [row]
+
+
+@pytest.mark.parametrize(
+    ("rows", "formula"),
+    [(("{metric: params, max: 40%}",), "paper"), ((), "paper"), ((), "accuracy")],
+)
+def test_by_the_papers_reward_or_without_a_budget_small_ones_earn_more(
+    make: Make, rows: tuple[str, ...], formula: str
+) -> None:
+    bench = make(*rows, formula=formula)
+    row = bench(NARROW)
+    assert row.accuracy is not None and row.satisfied
+    C = 1 - row.cost["params"]["value"] / bench.evaluator.rows.teacher_params
+    assert row.reward == reward(row.accuracy, bench.evaluator.rows.teacher_accuracy, C)
 
 
 def test_costs_are_those_of_the_student_that_was_trained(make: Make) -> None:

@@ -76,8 +76,8 @@ class Feed:
         """The format in which the device's kernels for this precision are fast."""
         if self.precision == "bf16" or self.device.type == "cuda":
             return torch.channels_last
-        # in float32, channels-last, the gradient of a 1x1 convolution with a stride and few channels
-        # writes beyond its memory on a CPU with AVX2 (oneDNN issue 6035)
+        # in float32, channels-last, the gradient of a 1x1 convolution with a stride and few
+        # channels writes beyond its memory on a CPU with AVX2 (oneDNN issue 6035)
         return torch.contiguous_format
 
     def pixels(self, images: Tensor) -> Tensor:
