@@ -16,6 +16,7 @@ rows name the machine's load only through their seconds.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -138,7 +139,9 @@ def _write(
         study,
         command="python -m benchmarks.proxies --teacher FILE "
         f"--data {public_name(options.data)} --name {options.name} "
-        f"--sizes {' '.join(map(str, options.sizes))}",
+        f"--sizes {' '.join(map(str, options.sizes))} --each {options.each} "
+        f"--seeds {' '.join(map(str, options.seeds))} --full-epochs {options.full_epochs} "
+        f"--full-images {options.full_images} --proxies {shlex.join(options.proxies)}",
         table=table(rows, PROXIES),
         full={"epochs": options.full_epochs, "images": options.full_images},
         proxies=PROXIES,

@@ -150,21 +150,23 @@ class Other(nn.Module):
 class Limited(FakeEvaluator):
     """The fake, with the limits of another teacher, and a real judgement on them."""
 
-    def __init__(self, ledger: Ledger, planner: Planner, limit: float) -> None:
+    def __init__(self, ledger: Ledger, planner: Planner, limit: float, settings: Settings) -> None:
         def value(decision: Decision) -> float:
             return count(planner.plan(decision)).params / 1e5
 
         super().__init__(ledger, value)
         self.countable = small.budget(f"{{metric: params, max: {int(limit)}}}").resolve({})
         self.constraints = self.countable
+        self.settings = settings
 
 
 def run(folder: RunFolder, planner: Planner, settings: Settings, start_from: Any = None) -> Ledger:
     ledger = Ledger(folder.ledger)
     ledger._db.execute("PRAGMA synchronous = OFF")  # the disk is not what is tested
+    limit = LIMIT * count(planner.teacher).params
     rounds = Rounds(
         planner=planner,
-        evaluator=Limited(ledger, planner, LIMIT * count(planner.teacher).params),  # type: ignore[arg-type]
+        evaluator=Limited(ledger, planner, limit, settings),  # type: ignore[arg-type]
         ledger=ledger,
         folder=folder,
         settings=settings,

@@ -112,7 +112,7 @@ def test_the_reference_has_something_to_compare(runs: tuple[Path, dict[str, Any]
     states = {row["state"] for row in candidates}
     assert {State.TRAINED.value, State.REUSED.value} <= states
     assert len(updates(folder / "never")) == 4
-    assert len({row["reward"] for row in candidates}) >= 4
+    assert len({row["reward"] for row in candidates}) > 4
 
 
 @pytest.mark.parametrize("point", KILLED)

@@ -51,8 +51,9 @@ def test_the_student_is_chosen_as_the_settings_say(tmp_path, choose_by, rows, wa
         candidate(3, 2000, accuracy=0.99, reward=-0.5, satisfied=False),
     ):
         ledger.add(row)
+    settings = build_settings("fast", {"choose_by": choose_by})
     evaluator = SimpleNamespace(
-        settings=build_settings("fast", {"choose_by": choose_by}),
+        settings=settings if rows else settings.unlimited(),
         constraints=budget(*rows).resolve({}),
         limits=Limits(budget(*rows), {}),
         measure_again=lambda architecture, decision, looks: Beside({}, {}),

@@ -132,6 +132,15 @@ def test_the_final_training_is_augmented_as_suits_the_data() -> None:
     assert suited_to(suited_to(fast, "flip"), "flip") == suited_to(fast, "flip")
 
 
+def test_without_limits_nothing_looks_at_accuracy_alone() -> None:
+    fast = RECIPES["fast"]
+    assert (fast.choose_by, fast.formula) == ("accuracy", "accuracy")
+    changed = {"choose_by": "reward", "formula": "paper"}
+    assert fast.unlimited() == build_settings(fast, changed)
+    naive = build_settings("paper", {"formula": "naive"})
+    assert naive.unlimited() == naive and RECIPES["paper"].unlimited() == RECIPES["paper"]
+
+
 def test_seeds_depend_on_all_parts_and_their_borders() -> None:
     seeds = [derive_seed(*parts) for parts in ((0, "a"), (1, "a"), (0, "b"), ("0a",), (0, "a", 0))]
     assert len(set(seeds)) == len(seeds)

@@ -59,10 +59,10 @@ class Evaluator:
         executor: Callable[[Workshop], Executor] = InProcess,
     ) -> None:
         self.planner = planner
-        self.settings = settings
         self.ledger = ledger
         self.limits = limits.learned_left_out()
         self.constraints = self.limits.at_first
+        self.settings = settings if self.constraints.rows else settings.unlimited()
         self.counted = countable_columns(target)
         self.countable = self.constraints.only(self.counted)
         self.fitter = Fitter(
@@ -79,7 +79,7 @@ class Evaluator:
             limits=self.limits,
             countable=self.countable,
             measured=measured,
-            settings=settings,
+            settings=self.settings,
             teacher_accuracy=teacher_accuracy,
             teacher_params=teacher_params,
         )

@@ -16,7 +16,7 @@ from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.limits import Limits
 from hwn2n.search.proposals import Proposal
-from hwn2n.search.reward import Formula, RewardTerms, accuracy_matters, compression, score
+from hwn2n.search.reward import RewardTerms, accuracy_matters, compression, score
 from hwn2n.search.settings import Settings
 from hwn2n.search.workshop import Outcome, Task
 
@@ -70,10 +70,6 @@ class RowWriter:
         self.settings = settings
         self.teacher_accuracy = teacher_accuracy
         self.teacher_params = teacher_params
-        limited = bool(limits.at_first.rows)
-        # without a limit it would make the teacher the best network there is
-        unlimited: Formula = "paper" if settings.formula == "accuracy" else settings.formula
-        self.formula: Formula = settings.formula if limited else unlimited
 
     def row(self, work: Work) -> Candidate:
         """The row of a proposal whose work is done."""
@@ -180,7 +176,7 @@ class RowWriter:
             satisfied=satisfied,
             epsilon=epsilon,
             degenerate=degenerate,
-            formula=self.formula,
+            formula=self.settings.formula,
             violation=None if satisfied or degenerate else _violation(constraints, cost),
             near_miss_weight=self.settings.near_miss,
         )

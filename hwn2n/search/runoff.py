@@ -29,7 +29,7 @@ def ranked(ledger: Ledger, evaluator: Evaluator) -> list[Candidate]:
     Best by reward, as the paper has it, or by validation accuracy (`Settings.choose_by`).
     """
     candidates = ledger.best()
-    if evaluator.settings.choose_by == "accuracy" and evaluator.constraints.rows:
+    if evaluator.settings.choose_by == "accuracy":
         candidates.sort(key=lambda c: -(c.accuracy or 0.0))  # stable: then by reward
     return sorted(candidates, key=lambda c: c.stage != STAGE)
 

@@ -174,6 +174,15 @@ class Settings(_Frozen):
         """The widths that the search may choose."""
         return Widths(round_to=self.round_to, floor=self.min_width)
 
+    def unlimited(self) -> Settings:
+        """The settings that count where a search has no limits to keep to.
+
+        What looks at the accuracy alone looks at the paper's reward there, for the most accurate
+        network would be the teacher.
+        """
+        formula = "paper" if self.formula == "accuracy" else self.formula
+        return self.model_copy(update={"choose_by": "reward", "formula": formula})
+
     @field_validator("train", "final", mode="wrap")
     @classmethod
     def _say_which(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:

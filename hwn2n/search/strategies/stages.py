@@ -114,12 +114,10 @@ def _to_imitate(rounds: Rounds, stage: str, iteration: int) -> torch.Tensor | No
     settings = rounds.settings
     if not settings.imitate:
         return None
-    limited = bool(rounds.evaluator.constraints.rows)
     return best_actions(
         rounds.ledger.candidates(stage),
         settings.imitate,
-        # as `finish.choose`: without a budget the most accurate network is the teacher
-        by=settings.choose_by if limited else "reward",
+        by=rounds.evaluator.settings.choose_by,
         until=iteration,
     )
 
