@@ -25,8 +25,8 @@ import torch
 import hwn2n
 from benchmarks.coverage_check import removal_decision, width_decision
 from benchmarks.coverage_zoo import build
+from benchmarks.provenance import made_here
 from benchmarks.runs import RESULTS, ROOT
-from hwn2n.hardware.fingerprint import fingerprint
 from hwn2n.network.capture import capture
 from hwn2n.network.inherit import Inheritance
 from hwn2n.network.layers import find_layers
@@ -34,7 +34,6 @@ from hwn2n.network.module import instantiate_with
 from hwn2n.network.planner import Planner
 from hwn2n.run.folder import RunFolder, write_json
 from hwn2n.run.ledger import Ledger
-from hwn2n.run.provenance import versions
 from hwn2n.search.recipes import RECIPES
 
 TEACHERS = ("digits-cnn", "resnet20")
@@ -109,9 +108,7 @@ def main() -> None:
     rows = [demo(arch, options.updates) for arch in TEACHERS]
     content = {
         "command": "python -m benchmarks.building",
-        "machine": fingerprint(),
-        "versions": versions(),
-        "date": time.strftime("%Y-%m-%d"),
+        **made_here(),
         "resnet50": whole,
         "demo": rows,
         "table": table(whole, rows),

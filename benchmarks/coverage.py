@@ -26,10 +26,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.provenance import made_here
 from benchmarks.runs import RESULTS
-from hwn2n.hardware.fingerprint import fingerprint
 from hwn2n.run.folder import write_json
-from hwn2n.run.provenance import versions
 
 TOLERANCE = 1e-5
 """How much the logits of no decision may differ from the teacher's."""
@@ -215,9 +214,7 @@ def main() -> None:
     listed = list(rivals.values())
     content = {
         "command": f"python -m benchmarks.coverage{given}{' --rival' if options.rival else ''}",
-        "machine": fingerprint(),
-        "versions": versions(),
-        "date": time.strftime("%Y-%m-%d"),
+        **made_here(),
         "passed": sum(verdict(row) == "passed" for row in rows),
         "of": len(models),
         "rows": rows,

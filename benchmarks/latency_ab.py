@@ -27,11 +27,10 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 import hwn2n
+from benchmarks.provenance import made_here
 from benchmarks.runs import RESULTS
-from hwn2n.hardware.fingerprint import fingerprint
 from hwn2n.hardware.latency import quiet
 from hwn2n.run.folder import write_json
-from hwn2n.run.provenance import versions
 
 SHAPE = (3, 224, 224)
 MOST_FALSE, LEAST_TOLD = 0.05, 0.90
@@ -91,9 +90,7 @@ def main() -> None:
         options.out,
         {
             "command": command,
-            "date": time.strftime("%Y-%m-%d"),
-            "machine": fingerprint(),
-            "versions": versions(),
+            **made_here(),
             "threads": options.threads,
             "seconds_allowed": options.seconds,
             "rows": rows,

@@ -55,7 +55,7 @@ LIMITS: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "params": ({"metric": "params"}, ("3%", "5%", "10%", "20%")),
     "flops": ({"metric": "flops"}, ("5%", "10%", "20%", "35%")),
 }
-"""Of each kind of budget its row, and the limits to learn at."""
+"""Of each kind of limit its row, and the limits to learn at."""
 
 OVERRIDES: Mapping[str, Any] = {
     "removal.updates": 3,

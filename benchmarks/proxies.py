@@ -4,10 +4,10 @@
 
 A search is only as good as its proxy: the accuracy that a candidate has after its short training.
 Candidates here are stratified: at each of a few sizes (`--sizes`, shares of the teacher's
-parameters) uniform width and random decisions, scaled to within 10 % of that size. Each is trained
-in full (`--full-epochs` on `--full-images` images, augmented if the data is) and by each proxy;
-accuracies are of validation images. Tau is also shown within the sizes: to tell a large network
-from a small one is no art.
+parameters or FLOPs, `--column`) uniform width and random decisions, scaled to within 10 % of that
+size. Each is trained in full (`--full-epochs` on `--full-images` images, augmented if the data is)
+and by each proxy; accuracies are of validation images. Tau is also shown within the sizes: to tell
+a large network from a small one is no art.
 
 It goes on from the results that exist, whoever made them, so many short sessions make one study;
 rows name the machine's load only through their seconds.
@@ -72,6 +72,7 @@ PROXIES: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Train what is not trained yet, write it down after each training, print the table."""
     parser = study_parser(__doc__.split("\n")[0], sizes=[0.05, 0.1, 0.2])
+    parser.add_argument("--column", choices=("params", "flops"), default="params", help="of sizes")
     parser.add_argument("--each", type=int, default=14, help="candidates of each size")
     parser.add_argument("--full-epochs", type=int, default=6)
     parser.add_argument("--full-images", type=int, default=20_000)
@@ -89,7 +90,7 @@ def main() -> None:
     deadline = time.monotonic() + 60 * options.minutes
     schools: dict[str, School] = {}
     known = {(r["candidate"], r["proxy"], r["seed"]) for r in rows}
-    chosen = list(candidates(study.planner, options.sizes, options.each))
+    chosen = list(candidates(study.planner, options.sizes, options.each, options.column))
     chosen.sort(key=lambda c: c[0] % options.each)  # all sizes, however early it is stopped
     for seed in options.seeds:
         for number, size, decision in chosen:
@@ -139,7 +140,8 @@ def _write(
         study,
         command="python -m benchmarks.proxies --teacher FILE "
         f"--data {public_name(options.data)} --name {options.name} "
-        f"--sizes {' '.join(map(str, options.sizes))} --each {options.each} "
+        f"--column {options.column} --sizes {' '.join(map(str, options.sizes))} "
+        f"--each {options.each} "
         f"--seeds {' '.join(map(str, options.seeds))} --full-epochs {options.full_epochs} "
         f"--full-images {options.full_images} --proxies {shlex.join(options.proxies)}",
         table=table(rows, PROXIES),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import Any
 
 import hwn2n
 from benchmarks.contenders import STARTS, STRATEGIES
+from benchmarks.provenance import made_here
 from hwn2n.errors import BudgetNotMetError, InconclusiveError
-from hwn2n.hardware.fingerprint import fingerprint
 from hwn2n.run.candidate import State
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import PlainLines
-from hwn2n.run.provenance import versions
 from hwn2n.run.stop import Stop
 from hwn2n.search.runoff import STAGE as RUNOFF
 
@@ -174,9 +172,7 @@ def publish(
             "data_root": None,
         },
         **extra,
-        "machine": fingerprint(),
-        "versions": versions(),
-        "date": time.strftime("%Y-%m-%d"),
+        **made_here(),
         "runs": rows,
     }
     # the settings of a strategy are the same for all its seeds, so they stand there once

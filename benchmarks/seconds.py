@@ -28,13 +28,12 @@ from typing import Any
 import torch
 
 import hwn2n
+from benchmarks.provenance import made_here
 from benchmarks.runs import RESULTS, public_name
 from benchmarks.study import candidates, open_study
 from hwn2n.errors import BudgetNotMetError
-from hwn2n.hardware.fingerprint import fingerprint
 from hwn2n.run.folder import RunFolder, write_json
 from hwn2n.run.ledger import Ledger
-from hwn2n.run.provenance import versions
 from hwn2n.search.loop import SEARCH
 from hwn2n.search.projection import counted_cost
 
@@ -154,9 +153,7 @@ def main() -> None:
         f"{options.budget.name} --name {options.name} --updates {options.updates} "
         f"--paper-rollouts {options.paper_rollouts} --size {options.size:g}",
         "data": data,
-        "machine": fingerprint(),
-        "versions": versions(),
-        "date": time.strftime("%Y-%m-%d"),
+        **made_here(),
         "seed": options.seed,
         "threads": options.threads,
         "recipes": found,

@@ -21,7 +21,6 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +28,16 @@ import torch
 
 import hwn2n
 from benchmarks.fake_board import FakeBoard
+from benchmarks.provenance import made_here
 from benchmarks.runs import RESULTS, slug
 from hwn2n.budget.target_schema import TargetModel
 from hwn2n.budget.units import format_quantity
 from hwn2n.errors import BudgetNotMetError, InconclusiveError
-from hwn2n.hardware.fingerprint import fingerprint
 from hwn2n.hardware.local_target import LocalTarget
 from hwn2n.hardware.measurement import Duration, Effort
 from hwn2n.run.folder import read_json, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import PlainLines
-from hwn2n.run.provenance import versions
 
 LAST_UPDATES = 3
 UPDATES = 10
@@ -100,9 +98,7 @@ def _publish(case: str, seeds: list[int], rows: list[dict[str, Any]]) -> None:
             "limits": CASES[case],
             "updates": UPDATES,
             "last_updates": LAST_UPDATES,
-            "machine": fingerprint(),
-            "versions": versions(),
-            "date": time.strftime("%Y-%m-%d"),
+            **made_here(),
             "rows": rows,
             "table": shown,
         },

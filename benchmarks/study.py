@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.provenance import made_here
 from hwn2n.budget.load import load_budget
 from hwn2n.distil.datasets import load_data
-from hwn2n.hardware.fingerprint import fingerprint
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.capture import capture
 from hwn2n.network.decision import Decision
@@ -21,7 +20,6 @@ from hwn2n.network.inherit import Inheritance
 from hwn2n.network.layers import find_layers
 from hwn2n.network.planner import Planner
 from hwn2n.run.folder import write_json
-from hwn2n.run.provenance import versions
 from hwn2n.search.choices.actions import SHRINK_VALUES
 from hwn2n.search.projection import counted_cost, project
 from hwn2n.search.recipes import build_settings, suited_to
@@ -83,24 +81,26 @@ def open_study(options: argparse.Namespace, full: Mapping[str, Any]) -> Study:
 
 
 def candidates(
-    planner: Planner, sizes: list[float], each: int
+    planner: Planner, sizes: list[float], each: int, column: str = "params"
 ) -> Iterator[tuple[int, float, Decision]]:
     """(number, size, decision), the same for every session: uniform width, then random ones.
+
+    Sizes are shares of the teacher's parameters, or of its FLOPs, as `column` says.
 
     A random one removes each layer, or whole residual branch, as a search with `recipe: fast`
     could, with a probability drawn for the candidate, and draws each width's share; one is taken
     only if it lies within 10 % of its size.
     """
-    whole = counted_cost(planner.teacher)["params"].value
+    whole = counted_cost(planner.teacher)[column].value
     granularity = build_settings("fast").granularity
     removable = [layer for layer in find_layers(planner, granularity) if layer.removable]
     number = 0
     for size in sizes:
         limit = size * whole
-        row = {"metric": "params", "max": int(limit)}
+        row = {"metric": column, "max": int(limit)}
         budget = {"apiVersion": "hwn2n/v1", "name": "size", "constraints": [row]}
         countable = load_budget(budget).resolve({})
-        generator = random.Random(f"proxies {size}")
+        generator = random.Random(f"proxies {size}" if column == "params" else f"{column} {size}")
         found: list[Decision] = [project(planner, Decision(), countable)]
         while len(found) < each:
             odds = generator.choice((0.0, 0.0, 0.1, 0.2, 0.3))
@@ -118,10 +118,10 @@ def candidates(
                     if not group.frozen
                 }
                 decision = project(planner, Decision(frozenset(removed), widths), countable)
-                params = counted_cost(planner.plan(decision))["params"].value
+                used = counted_cost(planner.plan(decision))[column].value
             except IllegalArchitectureError:
                 continue
-            if params >= 0.9 * limit and decision not in found:
+            if used >= 0.9 * limit and decision not in found:
                 found.append(decision)
         for decision in found:
             yield number, size, decision
@@ -144,9 +144,7 @@ def write_study(
             "command": command,
             **more,
             "teacher": dict(study.teacher.metadata),
-            "machine": fingerprint(),
-            "versions": versions(),
-            "date": time.strftime("%Y-%m-%d"),
+            **made_here(),
             "rows": rows,
             "table": table,
         },

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -23,15 +22,14 @@ import torch
 
 import hwn2n
 from benchmarks.cases import CASES, numbers
+from benchmarks.provenance import made_here
 from benchmarks.runs import RESULTS, public_name, slug
 from benchmarks.starts import ARMS, BIAS, PRETRAINED, bias_alone, stages_of
 from hwn2n.budget.load import load_budget
 from hwn2n.errors import BudgetNotMetError, InconclusiveError
-from hwn2n.hardware.fingerprint import fingerprint
 from hwn2n.run.folder import RunFolder, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import PlainLines
-from hwn2n.run.provenance import versions
 from hwn2n.search.policies.shipped import STAGES, shipped_policies
 from hwn2n.search.recipes import build_settings
 
@@ -75,9 +73,7 @@ def main() -> None:
             f"--data {data} --name {options.name}"
             + "".join(f" --set {text}" for text in options.set),
             "overrides": overrides,
-            "machine": fingerprint(),
-            "versions": versions(),
-            "date": time.strftime("%Y-%m-%d"),
+            **made_here(),
             "rows": rows,
             "table": shown,
         },

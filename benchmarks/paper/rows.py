@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,7 @@ from benchmarks.paper.figures import Figure
 from benchmarks.paper.images import TITLES
 from benchmarks.paper.lab import Lab, Teacher
 from benchmarks.paper.search import students
-from hwn2n.hardware.fingerprint import fingerprint
-from hwn2n.run.provenance import versions
+from benchmarks.provenance import made_here
 
 Runs = list[dict[str, Any]]
 """What the seeds of one arm of a row found."""
@@ -72,9 +70,7 @@ class Row(ABC):
             "settings": settings,
             "spread": {name: spread(runs) for name, runs in arms.items()},
             "arms": {name: [_short(run) for run in runs] for name, runs in arms.items()},
-            "machine": fingerprint(),
-            "versions": versions(),
-            "date": time.strftime("%Y-%m-%d"),
+            **made_here(),
         }
 
     def lines(self, entry: Mapping[str, Any]) -> list[list[str]]:

@@ -40,7 +40,7 @@ def kind_of(budget: Budget) -> str | None:
 
 
 def file_name(kind: str, stage: str) -> str:
-    """Of the policy of a stage for a kind of budget."""
+    """Of the policy of a stage for a kind of limit."""
     return f"{kind}-{stage}.safetensors"
 
 
