@@ -17,6 +17,7 @@ from hwn2n.search.reward import (
     compression_reward,
     constrained_reward,
     epsilon,
+    expected_accuracy,
     naive_reward,
     near_miss,
     reward,
@@ -158,6 +159,37 @@ def test_by_accuracy_a_budget_makes_small_ones_no_better():
     assert rewarded("accuracy", **larger) == -1.0
 
 
+@given(accuracy=UNIT, few=st.floats(0.01, 1.0), more=st.floats(1.0, 10.0))
+def test_more_activations_promise_more(accuracy, few, more):
+    promised = [expected_accuracy(accuracy, share, 0.5) for share in (few, few * more)]
+    assert 0.0 <= promised[0] <= promised[1] <= 1.0
+    assert promised[0] <= accuracy + 1e-12
+    assert expected_accuracy(accuracy, few, 0.0) == accuracy
+
+
+def test_the_expected_accuracy_by_hand():
+    # odds of 1 to 1, a quarter of the activations: 1/4 to the power of the weight
+    assert expected_accuracy(0.5, 0.25, 1.0) == pytest.approx(0.2)
+    assert expected_accuracy(0.5, 0.25, 0.5) == pytest.approx(1 / 3)
+    assert [expected_accuracy(end, 0.25, 1.0) for end in (0.0, 1.0)] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("satisfied", [True, False])
+def test_only_the_formula_of_accuracy_rewards_what_is_expected(satisfied):
+    how = {"teacher_accuracy": 0.9, "compression": 0.5, "epsilon": 1.0, "satisfied": satisfied}
+    promised = {"activations": 0.25, "activations_weight": 1.0}
+    for formula in ("paper", "naive"):
+        plain, other = (
+            score(accuracy=0.5, formula=formula, **how, **more) for more in ({}, promised)
+        )
+        assert plain.reward == other.reward
+        assert (plain.expected, other.expected) == (0.5, pytest.approx(0.2))
+    found = score(accuracy=0.5, formula="accuracy", **how, **promised)
+    as_if = score(accuracy=0.2, formula="accuracy", **how)
+    assert found.reward == pytest.approx(as_if.reward)
+    assert found.accuracy == 0.5
+
+
 @pytest.mark.parametrize(
     "case",
     [
@@ -219,6 +251,9 @@ def test_accuracy_that_does_not_matter_does_not_change_the_reward(accuracy, C, s
         (lambda: reward(93.0, 0.9, 0.5), "93.0"),
         (lambda: reward(0.5, 0.9, math.nan), "nan"),
         (lambda: naive_reward(1.1, 0.5), "1.1"),
+        (lambda: expected_accuracy(0.5, 0.0, 1.0), "activations=0.0"),
+        (lambda: expected_accuracy(0.5, 0.5, -1.0), "weight=-1.0"),
+        (lambda: expected_accuracy(1.5, 0.5, 1.0), "accuracy must be a fraction"),
         (lambda: epsilon(-1), "t=-1"),
         (lambda: epsilon(0, -2), "horizon=-2"),
         (lambda: constrained_reward(math.nan, True, 0.0), "nan"),

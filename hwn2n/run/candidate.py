@@ -62,6 +62,13 @@ class Candidate:
     seconds: dict[str, float] = field(default_factory=dict)
     id: int | None = None
 
+    @property
+    def expected(self) -> float:
+        """What it is compared by where accuracy counts: the accuracy, or what the reward made of it
+        (`search.reward.expected_accuracy`). 0 for one without an accuracy."""
+        value = self.terms.get("expected", self.accuracy)
+        return 0.0 if value is None else float(value)
+
     def comparable(self) -> dict[str, Any]:
         """The row without what two runs of the same search may differ in: the clock."""
         row = dict(vars(self))

@@ -17,6 +17,7 @@ from itertools import chain
 from hwn2n.hardware.measurement import Beside
 from hwn2n.hardware.target import Target
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
+from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
@@ -25,7 +26,7 @@ from hwn2n.search.executors import Executor, InProcess
 from hwn2n.search.fitter import Fitter
 from hwn2n.search.halving import estimates, kept
 from hwn2n.search.limits import Limits
-from hwn2n.search.projection import counted_cost
+from hwn2n.search.projection import as_cost
 from hwn2n.search.proposals import Place, Proposal
 from hwn2n.search.rows import Planned, RowWriter, Work, earlier_readings
 from hwn2n.search.school import School
@@ -82,6 +83,7 @@ class Evaluator:
             settings=self.settings,
             teacher_accuracy=teacher_accuracy,
             teacher_params=teacher_params,
+            teacher_activations=count(planner.teacher).elements,
         )
 
     def evaluate(
@@ -161,14 +163,15 @@ class Evaluator:
             with timed(work.seconds, "plan"):
                 architecture = self.planner.plan(decision)
             with timed(work.seconds, "count"):
-                key, known = self.key(architecture), counted_cost(architecture)
+                key, counts = self.key(architecture), count(architecture)
         except IllegalArchitectureError as error:
             work.reason = str(error)
             return work
         if epochs is not None:
             key = f"{key}x{epochs}"
+        known = as_cost(counts)
         cost = {name: known[name] for name in self.counted}
-        work.planned = Planned(decision, architecture, key, cost)
+        work.planned = Planned(decision, architecture, key, cost, counts.elements)
         if not cost["params"].value:
             work.reason = "nothing is left to train"
         return work

@@ -29,6 +29,7 @@ class Planned:
     architecture: Architecture
     key: str
     cost: Cost
+    activations: int
 
 
 @dataclass
@@ -62,6 +63,7 @@ class RowWriter:
         settings: Settings,
         teacher_accuracy: float,
         teacher_params: int,
+        teacher_activations: int,
     ) -> None:
         self.ledger = ledger
         self.limits = limits
@@ -70,6 +72,7 @@ class RowWriter:
         self.settings = settings
         self.teacher_accuracy = teacher_accuracy
         self.teacher_params = teacher_params
+        self.teacher_activations = teacher_activations
 
     def row(self, work: Work) -> Candidate:
         """The row of a proposal whose work is done."""
@@ -140,7 +143,7 @@ class RowWriter:
         trained_accuracy: float | None = None,
     ) -> Candidate:
         place, planned = work.proposal.place, work.planned
-        terms = self._terms(state, cost, beside.teacher, accuracy, work.epsilon)
+        terms = self._terms(state, cost, beside.teacher, accuracy, work)
         return Candidate(
             stage=place.stage,
             iteration=place.iteration,
@@ -162,7 +165,7 @@ class RowWriter:
         )
 
     def _terms(
-        self, state: State, cost: Cost, teacher: Cost, accuracy: float | None, epsilon: float
+        self, state: State, cost: Cost, teacher: Cost, accuracy: float | None, work: Work
     ) -> RewardTerms:
         degenerate = state is State.ILLEGAL
         constraints = self.limits.given(teacher)
@@ -174,11 +177,13 @@ class RowWriter:
             teacher_accuracy=self.teacher_accuracy,
             compression=None if degenerate or not cost else self.compression(cost),
             satisfied=satisfied,
-            epsilon=epsilon,
+            epsilon=work.epsilon,
             degenerate=degenerate,
             formula=self.settings.formula,
             violation=None if satisfied or degenerate else _violation(constraints, cost),
             near_miss_weight=self.settings.near_miss,
+            activations=work.planned.activations / self.teacher_activations if work.planned else 1,
+            activations_weight=self.settings.activations_weight,
         )
 
     def compression(self, cost: Cost) -> float:

@@ -30,7 +30,7 @@ def ranked(ledger: Ledger, evaluator: Evaluator) -> list[Candidate]:
     """
     candidates = ledger.best()
     if evaluator.settings.choose_by == "accuracy":
-        candidates.sort(key=lambda c: -(c.accuracy or 0.0))  # stable: then by reward
+        candidates.sort(key=lambda c: -c.expected)  # stable: then by reward
     return sorted(candidates, key=lambda c: c.stage != STAGE)
 
 

@@ -131,6 +131,13 @@ class Settings(_Frozen):
         "paper",
         description="the reward (reward.py); accuracy is for a budget, without one it is paper",
     )
+    activations_weight: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="what the logarithm of a candidate's activations adds to the log-odds of its "
+        "accuracy wherever accuracies are compared (reward.py); 0 = nothing",
+    )
     choose_by: Literal["reward", "accuracy"] = Field(
         "reward",
         description="what makes a candidate inside the budget the student; without a budget it is "

@@ -30,7 +30,7 @@ def best_actions(
     inside = [
         c for c in candidates if c.satisfied and c.accuracy is not None and c.iteration <= until
     ]
-    inside.sort(key=lambda c: -((c.accuracy or 0.0) if by == "accuracy" else c.reward))  # stable
+    inside.sort(key=lambda c: -(c.expected if by == "accuracy" else c.reward))  # stable
     distinct: dict[object, Candidate] = {}
     for candidate in inside:
         distinct.setdefault(candidate.key or candidate.actions, candidate)

@@ -116,6 +116,6 @@ class Breeder:
         if not self.rounds.evaluator.constraints.rows:
             return (1.0, candidate.reward, -(candidate.id or 0))
         if candidate.satisfied and candidate.accuracy is not None:
-            return (1.0, candidate.accuracy, -(candidate.id or 0))
+            return (1.0, candidate.expected, -(candidate.id or 0))
         violation = candidate.terms["violation"]
         return (0.0, -math.inf if violation is None else -violation, -(candidate.id or 0))
