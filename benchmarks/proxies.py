@@ -27,6 +27,7 @@ import torch
 from benchmarks.rankings import FULL, table
 from benchmarks.runs import RESULTS, public_name
 from benchmarks.study import Study, candidates, open_study, study_parser, write_study
+from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
 from hwn2n.run.folder import read_json
 from hwn2n.search.projection import counted_cost
@@ -92,6 +93,8 @@ def main() -> None:
     known = {(r["candidate"], r["proxy"], r["seed"]) for r in rows}
     chosen = list(candidates(study.planner, options.sizes, options.each, options.column))
     chosen.sort(key=lambda c: c[0] % options.each)  # all sizes, however early it is stopped
+    whole = count(study.planner.teacher).elements
+    shares = {n: count(study.planner.plan(d)).elements / whole for n, _, d in chosen}
     for seed in options.seeds:
         for number, size, decision in chosen:
             for proxy in (FULL, *options.proxies):
@@ -102,9 +105,9 @@ def main() -> None:
                 row = _trained(study, schools[proxy], decision, proxy, seed)
                 rows.append({"candidate": number, "size": size, **row})
                 print(rows[-1], file=sys.stderr, flush=True)
-                _write(path, rows, options, study)
-    _write(path, rows, options, study)
-    print(table(rows, PROXIES))
+                _write(path, rows, options, study, shares)
+    _write(path, rows, options, study, shares)
+    print(table(rows, PROXIES, shares))
 
 
 def _trained(
@@ -132,7 +135,11 @@ def _trained(
 
 
 def _write(
-    path: Path, rows: list[dict[str, Any]], options: argparse.Namespace, study: Study
+    path: Path,
+    rows: list[dict[str, Any]],
+    options: argparse.Namespace,
+    study: Study,
+    activations: dict[int, float],
 ) -> None:
     write_study(
         path,
@@ -144,7 +151,8 @@ def _write(
         f"--each {options.each} "
         f"--seeds {' '.join(map(str, options.seeds))} --full-epochs {options.full_epochs} "
         f"--full-images {options.full_images} --proxies {shlex.join(options.proxies)}",
-        table=table(rows, PROXIES),
+        table=table(rows, PROXIES, activations),
+        activations=activations,
         full={"epochs": options.full_epochs, "images": options.full_images},
         proxies=PROXIES,
     )

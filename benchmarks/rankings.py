@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from scipy.stats import kendalltau
 
+from hwn2n.search.reward import expected_accuracy
+
 FULL = "full"
 """The training that the others are compared with, among the names of proxies."""
 
+WEIGHTS = (0.25, 0.5, 1.0)
+"""Of the activations beside the accuracy."""
 
-def table(rows: list[dict[str, Any]], proxies: Iterable[str]) -> str:
+
+def table(
+    rows: list[dict[str, Any]],
+    proxies: Iterable[str],
+    activations: Mapping[int, float] | None = None,
+) -> str:
     """Markdown: a line for each proxy, over the candidates that were trained in full too.
 
     What a candidate is worth is the mean of its full trainings, whatever the seed of the proxy.
+    With the `activations` of the candidates, as shares of the teacher's, there is a column for each
+    of `WEIGHTS`: what is ranked then is `hwn2n.search.reward.expected_accuracy`.
     The last line is what no proxy can beat: how a full training ranks them with another seed.
     """
     full = {(r["candidate"], r["seed"]): r for r in rows if r["proxy"] == FULL}
@@ -24,21 +35,32 @@ def table(rows: list[dict[str, Any]], proxies: Iterable[str]) -> str:
         candidate: statistics.mean(r["accuracy"] for (c, _), r in full.items() if c == candidate)
         for candidate, _ in full
     }
-    lines = [
-        "| short training | candidates | seeds | s / candidate (median) "
-        "| tau (95 % interval) | tau within sizes (95 % interval) |",
-        "|---|---|---|---|---|---|",
+    heads = [
+        *("short training", "candidates", "seeds", "s / candidate (median)"),
+        *("tau (95 % interval)", "tau within sizes (95 % interval)"),
+        *(f"with activations weighed {w:g}" for w in (WEIGHTS if activations else ())),
     ]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for proxy in proxies:
         mine = [r for r in rows if r["proxy"] == proxy and r["candidate"] in worth]
         if len(mine) < 5:
             continue
         pairs = [(r["size"], r["accuracy"], worth[r["candidate"]]) for r in mine]
-        lines.append(
-            f"| {proxy} | {len({r['candidate'] for r in mine})} | {len({r['seed'] for r in mine})} "
-            f"| {statistics.median(r['seconds'] for r in mine):.1f} "
-            f"| {_with_interval(pairs, within=False)} | {_with_interval(pairs, within=True)} |"
-        )
+        cells = [
+            proxy,
+            str(len({r["candidate"] for r in mine})),
+            str(len({r["seed"] for r in mine})),
+            f"{statistics.median(r['seconds'] for r in mine):.1f}",
+            *(_with_interval(pairs, within=within) for within in (False, True)),
+        ]
+        for weight in WEIGHTS if activations else ():
+            promised = [
+                (r["size"], expected_accuracy(r["accuracy"], share, weight), worth[r["candidate"]])
+                for r in mine
+                for share in [activations[r["candidate"]]]
+            ]
+            cells.append(_with_interval(promised, within=True))
+        lines.append(f"| {' | '.join(cells)} |")
     again = [
         (r["size"], r["accuracy"], full[candidate, seed + 1]["accuracy"])
         for (candidate, seed), r in full.items()
@@ -46,10 +68,9 @@ def table(rows: list[dict[str, Any]], proxies: Iterable[str]) -> str:
     ]
     if len(again) >= 5:
         seconds = statistics.median(r["seconds"] for r in full.values())
-        lines.append(
-            f"| in full, with the next seed | {len(again)} | 2 | {seconds:.1f} "
-            f"| {_with_interval(again, within=False)} | {_with_interval(again, within=True)} |"
-        )
+        cells = ["in full, with the next seed", str(len(again)), "2", f"{seconds:.1f}"]
+        cells += [_with_interval(again, within=within) for within in (False, True)]
+        lines.append(f"| {' | '.join([*cells, *([''] * (len(heads) - len(cells)))])} |")
     return "\n".join(lines)
 
 

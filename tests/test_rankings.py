@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.rankings import FULL, table, tau
+from benchmarks.rankings import FULL, WEIGHTS, table, tau
 
 
 def test_tau_by_hand() -> None:
@@ -48,3 +48,18 @@ def test_a_line_for_each_proxy_and_the_full_training_with_another_seed() -> None
     short, last = table(rows, ["short"]).splitlines()[-2:]
     assert short == lines[2], "seeds of the full training are averaged"
     assert last.startswith("| in full, with the next seed | 6 | 2 | 10.0 | 1.00 ")
+
+
+def test_activations_have_columns_where_they_are_known() -> None:
+    rows = [row(n, FULL, n / 10) for n in range(6)]
+    rows += [row(n, "short", 0.5 - n / 1000) for n in range(6)]
+    # those that ended higher have so many more activations that the least weight turns the ranking
+    shares = {n: 0.1 * (n + 1) for n in range(6)}
+    head, _, short = table(rows, ["short"], shares).splitlines()
+    assert head.count("with activations weighed") == len(WEIGHTS)
+    cells = [cell.strip() for cell in short.strip("|").split("|")]
+    assert cells[5].startswith("-1.00")
+    assert all(cell.startswith("1.00") for cell in cells[6:])
+    rows += [row(n, FULL, n / 20, seed=1) for n in range(6)]
+    lines = table(rows, ["short"], shares).splitlines()
+    assert len({line.count("|") for line in lines}) == 1

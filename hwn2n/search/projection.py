@@ -12,7 +12,7 @@ The paper has no such step; `recipe: paper` does without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 
@@ -20,6 +20,7 @@ from hwn2n.budget.cost import Cost, Reading
 from hwn2n.budget.matrix import Constraints
 from hwn2n.budget.rows import Row
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
+from hwn2n.network.channels import ChannelGroup
 from hwn2n.network.counts import Counts, count
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
@@ -106,13 +107,19 @@ def widened(planner: Planner, decision: Decision, allowed: Widths = Widths()) ->
         name: Fraction(decision.widths.get(name, group.width), group.width)
         for name, group in groups.items()
     }
-    most = max(shares.values(), default=Fraction(1))
-    if most >= 1:
+    if max(shares.values(), default=Fraction(1)) >= 1:
         return decision
-    widths = {
+    return replace(decision, widths=filled(groups, shares, allowed))
+
+
+def filled(
+    groups: Mapping[str, ChannelGroup], shares: Mapping[str, Fraction], allowed: Widths
+) -> dict[str, int]:
+    """The widths in these proportions of which the largest share is the teacher's whole width."""
+    most = max(shares.values())
+    return {
         name: allowed.nearest(group, float(shares[name] / most)) for name, group in groups.items()
     }
-    return replace(decision, widths=widths)
 
 
 def _least_widths(allowed: Widths) -> str:

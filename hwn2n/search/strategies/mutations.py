@@ -18,6 +18,7 @@ from hwn2n.network.decision import Decision
 from hwn2n.network.layers import Layer, find_layers
 from hwn2n.network.planner import Planner
 from hwn2n.search.choices.actions import smaller_kernel
+from hwn2n.search.projection import filled
 from hwn2n.search.settings import Settings
 
 _MOST_GONE = 0.6
@@ -168,11 +169,13 @@ class Mutations:
             return replace(decision, widths={}, kernels=left)
         usual = sum(shares.values(), Fraction(0)) / len(shares)
         shares = {name: shares.get(name, usual) for name in groups}
-        most = max(shares.values()) if self.proportions else 1
-        widths = {
-            name: self.allowed.nearest(group, float(shares[name] / most))
-            for name, group in groups.items()
-        }
+        if self.proportions:
+            widths = filled(groups, shares, self.allowed)
+        else:
+            widths = {
+                name: self.allowed.nearest(group, float(shares[name]))
+                for name, group in groups.items()
+            }
         return replace(decision, widths=widths, kernels=left)
 
     def _kernels_left(self, decision: Decision) -> dict[str, tuple[int, int]]:
