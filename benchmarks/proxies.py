@@ -33,10 +33,17 @@ from hwn2n.run.folder import read_json
 from hwn2n.search.projection import counted_cost
 from hwn2n.search.school import School
 
+ALIKE = {"recalibrate_images": 2000, "validation_images": None}
+"""What short trainings have in common, where `PROXIES` does not say otherwise."""
 SLOW = {"train.batch_size": 128, "train.lr": 2e-3}
 PROXIES: dict[str, dict[str, Any]] = {
     "1 x 5,000": {"train.max_images": 5000},
     "1 x 10,000": {"train.max_images": 10_000},
+    "1 x 10,000, scored on 2,500, statistics of 1,000": {
+        "train.max_images": 10_000,
+        "validation_images": 2500,
+        "recalibrate_images": 1000,
+    },
     "2 x 10,000": {"train.epochs": 2, "train.max_images": 10_000},
     "2 x 10,000, other images": {
         "train.epochs": 2,
@@ -101,7 +108,7 @@ def main() -> None:
                 if (number, proxy, seed) in known or time.monotonic() > deadline:
                     continue
                 if proxy not in schools:
-                    schools[proxy] = study.school(PROXIES.get(proxy, {}))
+                    schools[proxy] = study.school({**ALIKE, **PROXIES.get(proxy, {})})
                 row = _trained(study, schools[proxy], decision, proxy, seed)
                 rows.append({"candidate": number, "size": size, **row})
                 print(rows[-1], file=sys.stderr, flush=True)

@@ -46,7 +46,7 @@ def best_keys(rows: list[Candidate], count: int) -> list[str | None]:
     for row in sorted(rows, key=lambda c: (-c.reward, c.id or 0)):
         if row.satisfied:
             first.setdefault(row.key, row)
-    ordered = sorted(first.values(), key=lambda c: -(c.accuracy or 0.0))
+    ordered = sorted(first.values(), key=lambda c: -c.expected)
     return [row.key for row in ordered[:count]]
 
 

@@ -16,7 +16,7 @@ from hwn2n.search.limits import Limits
 from hwn2n.search.recipes import build_settings
 
 
-def candidate(rollout, params, accuracy, reward, satisfied=True):
+def candidate(rollout, params, accuracy, reward, satisfied=True, expected=None):
     return Candidate(
         stage="removal",
         iteration=0,
@@ -28,7 +28,7 @@ def candidate(rollout, params, accuracy, reward, satisfied=True):
         cost=cost_to_json({"params": Reading(params)}),
         accuracy=accuracy,
         reward=reward,
-        terms={},
+        terms={} if expected is None else {"expected": expected},
         satisfied=satisfied,
     )
 
@@ -42,14 +42,27 @@ def candidate(rollout, params, accuracy, reward, satisfied=True):
     ],
 )
 def test_the_student_is_chosen_as_the_settings_say(tmp_path, choose_by, rows, wanted):
-    folder = RunFolder.create(tmp_path / "run")
-    ledger = Ledger(folder.ledger)
-    for row in (
+    made = (
         candidate(0, 100, accuracy=0.80, reward=0.79),
         candidate(1, 900, accuracy=0.90, reward=0.30),
         candidate(2, 800, accuracy=0.90, reward=0.40),
         candidate(3, 2000, accuracy=0.99, reward=-0.5, satisfied=False),
-    ):
+    )
+    assert chosen(tmp_path, choose_by, rows, made) == wanted
+
+
+def test_what_is_expected_counts_and_not_the_accuracy_of_the_brief_training(tmp_path):
+    made = (
+        candidate(0, 900, accuracy=0.70, reward=0.30, expected=0.65),
+        candidate(1, 900, accuracy=0.90, reward=0.40, expected=0.60),
+    )
+    assert chosen(tmp_path, "accuracy", ["{metric: params, max: 1000}"], made) == 0
+
+
+def chosen(tmp_path, choose_by, rows, made):
+    folder = RunFolder.create(tmp_path / "run")
+    ledger = Ledger(folder.ledger)
+    for row in made:
         ledger.add(row)
     settings = build_settings("fast", {"choose_by": choose_by})
     evaluator = SimpleNamespace(
@@ -59,5 +72,6 @@ def test_the_student_is_chosen_as_the_settings_say(tmp_path, choose_by, rows, wa
         measure_again=lambda architecture, decision, looks: Beside({}, {}),
     )
     planner = SimpleNamespace(plan=lambda decision: None)
-    assert choose(ledger, planner, evaluator, folder).candidate.rollout == wanted
+    found = choose(ledger, planner, evaluator, folder).candidate.rollout
     ledger.close()
+    return found

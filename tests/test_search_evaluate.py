@@ -19,12 +19,13 @@ from hwn2n.errors import MeasurementError
 from hwn2n.hardware.counts import count
 from hwn2n.hardware.measurement import FULL
 from hwn2n.network.capture import capture
+from hwn2n.network.counts import count as count_graph
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.run.candidate import State
 from hwn2n.run.folder import RunFolder
 from hwn2n.search.assemble import Workbench, assemble
 from hwn2n.search.proposals import Place, Proposal
-from hwn2n.search.reward import reward
+from hwn2n.search.reward import expected_accuracy, reward
 from hwn2n.search.workshop import PHASES, SET_UP
 
 NARROW = Decision(widths={"conv1": 4, "conv2": 4, "conv3": 3})
@@ -58,13 +59,15 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 def test_inside_the_budget_is_trained(make: Make) -> None:
     bench = make("{metric: params, max: 40%}", "{metric: latency, stat: p50, max: 90%}")
-    row = bench(NARROW)
+    row, counts = bench(NARROW), count_graph(bench.evaluator.planner.plan(NARROW))
     assert (row.state, row.satisfied, row.reason, row.same_as) == (State.TRAINED, True, None, None)
     assert row.actions == (1, 2)
     assert Decision.from_json(row.decision) == NARROW
     assert row.accuracy is not None
     assert row.reward == row.terms["base"]
-    assert row.reward == row.accuracy / bench.evaluator.rows.teacher_accuracy
+    share = counts.elements / count_graph(bench.evaluator.planner.teacher).elements
+    assert row.expected == expected_accuracy(row.accuracy, share, 0.5) < row.accuracy
+    assert row.reward == row.expected / bench.evaluator.rows.teacher_accuracy
     assert set(PHASES) - {SET_UP} == set(row.seconds)
     assert bench.evaluator.ledger.candidates() == [row]
 

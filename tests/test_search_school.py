@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import small
 
 from hwn2n.distil.accuracy import accuracy
 from hwn2n.network.capture import capture
+from hwn2n.network.decision import NOTHING
 from hwn2n.network.inherit import Inheritance
 from hwn2n.network.planner import Planner
 from hwn2n.search.school import School
 
 
-def school() -> School:
+def school(**changes: Any) -> School:
     teacher, data = small.small_teacher(), small.small_data()
     captured = capture(teacher.model, data.image_shape, teacher.program)
     inheritance = Inheritance(captured, Planner(captured.architecture))
     return School(
-        teacher=teacher.model, inheritance=inheritance, data=data, settings=small.settings()
+        teacher=teacher.model,
+        inheritance=inheritance,
+        data=data,
+        settings=small.settings(**changes),
     )
+
+
+def test_few_images_score_a_candidate_and_all_of_them_a_run_off() -> None:
+    ours = school(validation_images=20)
+    architecture = capture(ours.teacher, ours.data.image_shape).architecture
+    student = ours.student(architecture, NOTHING, seed=0)
+    assert ours.train_briefly(student, seed=0).n == 20
+    assert ours.train_briefly(student, seed=0, epochs=2).n == len(ours.data.validation) > 20
 
 
 @pytest.mark.usefixtures("logits_kept")

@@ -193,7 +193,7 @@ STUDENT_RECIPES: dict[str, TrainSettings] = {
         weight_decay=1e-2,
         schedule="cosine",
         warmup=0.1,
-        max_images=20_000,
+        max_images=10_000,
         fresh=True,
         shared_views=True,
     ),

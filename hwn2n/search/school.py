@@ -83,10 +83,11 @@ class School:
     ) -> Accuracy:
         """Search training (section 3.4: the L2 of the logits), scored on validation images.
 
-        `epochs` stand in place of those of the settings.
+        `epochs` stand in place of those of the settings, as in a run-off, which is scored on all
+        validation images.
         """
         self._train_briefly(student, seed=seed, epochs=epochs)
-        return self._scored(student)
+        return self._scored(student, self.validation if epochs else self.search_validation)
 
     def train_partly(
         self, student: nn.Module, *, seed: int, until: int | None, state: TrainState | None
@@ -103,12 +104,12 @@ class School:
             resume_state=state,
             on_epoch=lambda report, now: reached.append(now),
         )
-        return self._scored(student), reached[-1]
+        return self._scored(student, self.search_validation), reached[-1]
 
-    def _scored(self, student: nn.Module) -> Accuracy:
+    def _scored(self, student: nn.Module, images: ImageSet) -> Accuracy:
         # After so few steps the running statistics still lag far behind the weights.
         self._recalibrate(student)
-        return self.score(student, self.search_validation)
+        return self.score(student, images)
 
     def _train_briefly(
         self, student: nn.Module, *, seed: int, epochs: int | None = None, **how: Any
