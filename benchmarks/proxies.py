@@ -29,7 +29,7 @@ from benchmarks.runs import RESULTS, public_name
 from benchmarks.study import Study, candidates, open_study, study_parser, write_study
 from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
-from hwn2n.run.folder import read_json
+from hwn2n.run.folder import read_json, write_json
 from hwn2n.search.projection import counted_cost
 from hwn2n.search.school import School
 
@@ -85,6 +85,11 @@ def main() -> None:
     parser.add_argument("--full-epochs", type=int, default=6)
     parser.add_argument("--full-images", type=int, default=20_000)
     parser.add_argument("--proxies", nargs="*", default=list(PROXIES), choices=list(PROXIES))
+    parser.add_argument(
+        "--only-table",
+        action="store_true",
+        help="make the table of published rows anew; of the teacher only the layers matter then",
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     path = RESULTS / f"proxies-{options.name}.json"
@@ -95,13 +100,15 @@ def main() -> None:
         "device": options.device,
     }
     study = open_study(options, full)
+    if options.only_table:
+        print(_table_anew(path, study, options))
+        return
     deadline = time.monotonic() + 60 * options.minutes
     schools: dict[str, School] = {}
     known = {(r["candidate"], r["proxy"], r["seed"]) for r in rows}
     chosen = list(candidates(study.planner, options.sizes, options.each, options.column))
     chosen.sort(key=lambda c: c[0] % options.each)  # all sizes, however early it is stopped
-    whole = count(study.planner.teacher).elements
-    shares = {n: count(study.planner.plan(d)).elements / whole for n, _, d in chosen}
+    shares = _activations(study, options)
     for seed in options.seeds:
         for number, size, decision in chosen:
             for proxy in (FULL, *options.proxies):
@@ -115,6 +122,20 @@ def main() -> None:
                 _write(path, rows, options, study, shares)
     _write(path, rows, options, study, shares)
     print(table(rows, PROXIES, shares))
+
+
+def _activations(study: Study, options: argparse.Namespace) -> dict[int, float]:
+    """Of each candidate, as a share of the teacher's."""
+    whole = count(study.planner.teacher).elements
+    chosen = candidates(study.planner, options.sizes, options.each, options.column)
+    return {n: count(study.planner.plan(d)).elements / whole for n, _, d in chosen}
+
+
+def _table_anew(path: Path, study: Study, options: argparse.Namespace) -> str:
+    published, shares = read_json(path), _activations(study, options)
+    published["table"] = table(published["rows"], PROXIES, shares)
+    write_json(path, {**published, "activations": shares})
+    return str(published["table"])
 
 
 def _trained(

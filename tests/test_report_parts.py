@@ -23,7 +23,7 @@ from hwn2n.network.planner import Planner
 from hwn2n.reporting.axes import axis_for, log_ticks, quantity
 from hwn2n.reporting.layer_times import by_layer, layer_seconds
 from hwn2n.reporting.layers import LayerTable, PackedLayers
-from hwn2n.reporting.points import by_interest, load_baselines, pareto_front
+from hwn2n.reporting.points import as_json, by_interest, load_baselines, pareto_front
 from hwn2n.reporting.relaxation import nearest, relaxations, standing
 from hwn2n.reporting.repeat import command, settings_table, target_name
 from hwn2n.run.candidate import State
@@ -231,3 +231,12 @@ def test_states_of_candidates_are_counted() -> None:
 
     rows = [candidate(1), candidate(2, state=State.ILLEGAL), candidate(3)]
     assert state_counts(rows) == {"trained": 2, "illegal": 1}
+
+
+def test_a_candidate_says_what_it_is_compared_by() -> None:
+    rows = [
+        candidate(1, terms={"expected": 0.4}),
+        candidate(2),
+        candidate(3, accuracy=None, terms={"expected": None}),
+    ]
+    assert [as_json(row, None)["expected"] for row in rows] == [0.4, 0.5, None]

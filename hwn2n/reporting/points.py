@@ -78,6 +78,7 @@ def as_json(candidate: Candidate, layers: int | None) -> dict[str, Any]:
         "rollout": candidate.rollout + 1,
         "state": candidate.state.value,
         "accuracy": candidate.accuracy,
+        "expected": None if candidate.accuracy is None else candidate.expected,
         "reward": candidate.reward,
         "compression": candidate.terms.get("compression"),
         "inside": candidate.satisfied,
