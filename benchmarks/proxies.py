@@ -35,14 +35,16 @@ from hwn2n.search.school import School
 
 ALIKE = {"recalibrate_images": 2000, "validation_images": None}
 """What short trainings have in common, where `PROXIES` does not say otherwise."""
+FEWER = {"recalibrate_images": 1000, "validation_images": 2500}
 SLOW = {"train.batch_size": 128, "train.lr": 2e-3}
 PROXIES: dict[str, dict[str, Any]] = {
     "1 x 5,000": {"train.max_images": 5000},
     "1 x 10,000": {"train.max_images": 10_000},
-    "1 x 10,000, scored on 2,500, statistics of 1,000": {
+    "1 x 10,000, scored on fewer": {"train.max_images": 10_000, **FEWER},
+    "1 x 10,000, scored on fewer, batches of 32": {
         "train.max_images": 10_000,
-        "validation_images": 2500,
-        "recalibrate_images": 1000,
+        "train.batch_size": 32,
+        **FEWER,
     },
     "2 x 10,000": {"train.epochs": 2, "train.max_images": 10_000},
     "2 x 10,000, other images": {

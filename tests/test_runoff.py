@@ -57,6 +57,8 @@ def test_the_best_few_train_again_and_the_best_of_them_is_the_student(tmp_path: 
     assert rows == [*briefly, *longer] and len(longer) == 3
     assert [f"{key}x4" for key in best_keys(briefly, 3)] == [c.key for c in longer]
     assert all(c.state.value == "trained" and c.satisfied for c in longer)
+    assert all(c.expected != c.accuracy for c in briefly if c.accuracy)
+    assert all(c.expected == c.accuracy for c in longer), "activations count no more"
     winner = max(longer, key=lambda c: c.accuracy or 0.0)
     assert read_json(tmp_path / "run" / "checkpoints" / "choice.json") == {"candidate": winner.id}
     assert result.student["search_accuracy"] == winner.accuracy

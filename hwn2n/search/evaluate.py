@@ -151,7 +151,7 @@ class Evaluator:
 
     def _begin(self, proposal: Proposal, epsilon: float, epochs: int | None) -> Work:
         place = proposal.place
-        work = Work(proposal, epsilon)
+        work = Work(proposal, epsilon, longer=epochs is not None)
         work.done = self.ledger.find(place.stage, place.iteration, place.rollout)
         if work.done is not None:
             return work

@@ -38,10 +38,12 @@ class Work:
 
     `done` is the row that the ledger has already; `reason` says why there is no network, or none
     worth a task; `task` is None for one that needs no work, such as one that was trained before.
+    `longer`: it trains longer than the search training, as in a run-off.
     """
 
     proposal: Proposal
     epsilon: float
+    longer: bool = False
     done: Candidate | None = None
     planned: Planned | None = None
     reason: str | None = None
@@ -183,7 +185,8 @@ class RowWriter:
             violation=None if satisfied or degenerate else _violation(constraints, cost),
             near_miss_weight=self.settings.near_miss,
             activations=work.planned.activations / self.teacher_activations if work.planned else 1,
-            activations_weight=self.settings.activations_weight,
+            # they say what a brief training does not: after a longer one they mislead
+            activations_weight=0.0 if work.longer else self.settings.activations_weight,
         )
 
     def compression(self, cost: Cost) -> float:

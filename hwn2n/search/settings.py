@@ -136,7 +136,7 @@ class Settings(_Frozen):
         ge=0,
         le=10,
         description="what the logarithm of a candidate's activations adds to the log-odds of its "
-        "accuracy wherever accuracies are compared (reward.py); 0 = nothing",
+        "accuracy where those of brief trainings are compared (reward.py); 0 = nothing",
     )
     choose_by: Literal["reward", "accuracy"] = Field(
         "reward",
