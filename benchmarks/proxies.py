@@ -33,7 +33,7 @@ from hwn2n.run.folder import read_json, write_json
 from hwn2n.search.projection import counted_cost
 from hwn2n.search.school import School
 
-ALIKE = {"recalibrate_images": 2000, "validation_images": None}
+ALIKE = {"train.batch_size": 64, "recalibrate_images": 2000, "validation_images": None}
 """What short trainings have in common, where `PROXIES` does not say otherwise."""
 FEWER = {"recalibrate_images": 1000, "validation_images": 2500}
 SLOW = {"train.batch_size": 128, "train.lr": 2e-3}
