@@ -14,6 +14,9 @@ from hwn2n.search.reward import expected_accuracy
 FULL = "full"
 """The training that the others are compared with, among the names of proxies."""
 
+LEAST = 5
+"""Of fewer trainings nothing is said."""
+
 WEIGHTS = (0.25, 0.5, 1.0)
 """Of the activations beside the accuracy."""
 
@@ -28,22 +31,28 @@ def table(
     What a candidate is worth is the mean of its full trainings, whatever the seed of the proxy.
     With the `activations` of the candidates, as shares of the teacher's, there is a column for each
     of `WEIGHTS`: what is ranked then is `hwn2n.search.reward.expected_accuracy`.
-    The last line is what no proxy can beat: how a full training ranks them with another seed.
+    Where a short training has several seeds, the last column is how one of them ranks by the next:
+    what is missing there is noise, and what is missing elsewhere beyond that is bias. The last line
+    is what no proxy can beat: how a full training ranks them with another seed.
     """
-    full = {(r["candidate"], r["seed"]): r for r in rows if r["proxy"] == FULL}
+    full = [r for r in rows if r["proxy"] == FULL]
     worth = {
-        candidate: statistics.mean(r["accuracy"] for (c, _), r in full.items() if c == candidate)
-        for candidate, _ in full
+        candidate: statistics.mean(r["accuracy"] for r in full if r["candidate"] == candidate)
+        for candidate in {r["candidate"] for r in full}
     }
+    proxies = list(proxies)
+    seeded = {proxy: by_next_seed(rows, proxy) for proxy in (*proxies, FULL)}
+    noisy = any(len(seeded[proxy]) >= LEAST for proxy in proxies)
     heads = [
         *("short training", "candidates", "seeds", "s / candidate (median)"),
         *("tau (95 % interval)", "tau within sizes (95 % interval)"),
         *(f"with activations weighed {w:g}" for w in (WEIGHTS if activations else ())),
+        *(["one seed by the next, within sizes"] if noisy else []),
     ]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for proxy in proxies:
         mine = [r for r in rows if r["proxy"] == proxy and r["candidate"] in worth]
-        if len(mine) < 5:
+        if len(mine) < LEAST:
             continue
         pairs = [(r["size"], r["accuracy"], worth[r["candidate"]]) for r in mine]
         cells = [
@@ -60,18 +69,26 @@ def table(
                 for share in [activations[r["candidate"]]]
             ]
             cells.append(_with_interval(promised, within=True))
+        if noisy:
+            again = seeded[proxy]
+            cells.append(_with_interval(again, within=True) if len(again) >= LEAST else "")
         lines.append(f"| {' | '.join(cells)} |")
-    again = [
-        (r["size"], r["accuracy"], full[candidate, seed + 1]["accuracy"])
-        for (candidate, seed), r in full.items()
-        if (candidate, seed + 1) in full
-    ]
-    if len(again) >= 5:
-        seconds = statistics.median(r["seconds"] for r in full.values())
+    if len(again := seeded[FULL]) >= LEAST:
+        seconds = statistics.median(r["seconds"] for r in full)
         cells = ["in full, with the next seed", str(len(again)), "2", f"{seconds:.1f}"]
         cells += [_with_interval(again, within=within) for within in (False, True)]
         lines.append(f"| {' | '.join([*cells, *([''] * (len(heads) - len(cells)))])} |")
     return "\n".join(lines)
+
+
+def by_next_seed(rows: list[dict[str, Any]], proxy: str) -> list[tuple[float, float, float]]:
+    """(size, accuracy, accuracy with the next seed) of the trainings that have one."""
+    mine = {(r["candidate"], r["seed"]): r for r in rows if r["proxy"] == proxy}
+    return [
+        (r["size"], r["accuracy"], mine[candidate, seed + 1]["accuracy"])
+        for (candidate, seed), r in mine.items()
+        if (candidate, seed + 1) in mine
+    ]
 
 
 def _with_interval(pairs: list[tuple[float, float, float]], *, within: bool) -> str:

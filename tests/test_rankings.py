@@ -63,3 +63,13 @@ def test_activations_have_columns_where_they_are_known() -> None:
     rows += [row(n, FULL, n / 20, seed=1) for n in range(6)]
     lines = table(rows, ["short"], shares).splitlines()
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_seeds_of_a_short_training_are_ranked_by_one_another() -> None:
+    rows = [row(n, FULL, n / 10) for n in range(6)]
+    rows += [row(n, "short", -n / 10, seed=seed) for n in range(6) for seed in (0, 1)]
+    rows += [row(n, "once", n / 10) for n in range(6)]
+    head, _, short, once = table(rows, ["short", "once"]).splitlines()
+    assert head.endswith("| one seed by the next, within sizes |")
+    assert short.endswith("| -1.00 (-1.00 to -1.00) | 1.00 (1.00 to 1.00) |")
+    assert once.endswith("| 1.00 (1.00 to 1.00) |  |")
