@@ -86,9 +86,7 @@ def expected_accuracy(accuracy: float, activations: float, weight: float) -> flo
 
     Not in the paper. Of two networks of one size, the one with more activations (the elements of
     all outputs for one image) learns more slowly and ends higher: a brief training ranks them as
-    they learn, and this moves the ranking towards how they end (benchmarks/proxies.py). Activations
-    tell how networks end better than their parameters or FLOPs do (Radosavovic et al. 2020, arXiv
-    2003.13678, found them to tell the time best).
+    they learn, and this moves the ranking towards how they end (benchmarks/proxies.py).
 
     activations: of the student, as a share of the teacher's, > 0. weight: 0 changes nothing.
     """

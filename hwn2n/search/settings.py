@@ -188,7 +188,8 @@ class Settings(_Frozen):
         network would be the teacher.
         """
         formula = "paper" if self.formula == "accuracy" else self.formula
-        return self.model_copy(update={"choose_by": "reward", "formula": formula})
+        rewarded = {"choose_by": "reward", "formula": formula, "activations_weight": 0.0}
+        return self.model_copy(update=rewarded)
 
     @field_validator("train", "final", mode="wrap")
     @classmethod
