@@ -76,7 +76,8 @@ PROXIES: dict[str, dict[str, Any]] = {
     "1 x all, statistics not re-estimated": {"recalibrate_images": 0},
     "1 x all, batches of 128, a fifth of the rate": SLOW,
 }
-"""Overrides of `recipe: fast`: epochs x images; weights are inherited unless said otherwise."""
+"""Overrides of `ALIKE` and `recipe: fast`: epochs x images; weights are inherited unless said
+otherwise."""
 
 
 def main() -> None:
@@ -102,15 +103,16 @@ def main() -> None:
         "device": options.device,
     }
     study = open_study(options, full)
+    chosen = list(candidates(study.planner, options.sizes, options.each, options.column))
+    chosen.sort(key=lambda c: c[0] % options.each)  # all sizes, however early it is stopped
+    whole = count(study.planner.teacher).elements
+    shares = {n: count(study.planner.plan(d)).elements / whole for n, _, d in chosen}
     if options.only_table:
-        print(_table_anew(path, study, options))
+        print(_table_anew(path, shares))
         return
     deadline = time.monotonic() + 60 * options.minutes
     schools: dict[str, School] = {}
     known = {(r["candidate"], r["proxy"], r["seed"]) for r in rows}
-    chosen = list(candidates(study.planner, options.sizes, options.each, options.column))
-    chosen.sort(key=lambda c: c[0] % options.each)  # all sizes, however early it is stopped
-    shares = _activations(study, options)
     for seed in options.seeds:
         for number, size, decision in chosen:
             for proxy in (FULL, *options.proxies):
@@ -126,17 +128,10 @@ def main() -> None:
     print(table(rows, PROXIES, shares))
 
 
-def _activations(study: Study, options: argparse.Namespace) -> dict[int, float]:
-    """Of each candidate, as a share of the teacher's."""
-    whole = count(study.planner.teacher).elements
-    chosen = candidates(study.planner, options.sizes, options.each, options.column)
-    return {n: count(study.planner.plan(d)).elements / whole for n, _, d in chosen}
-
-
-def _table_anew(path: Path, study: Study, options: argparse.Namespace) -> str:
-    published, shares = read_json(path), _activations(study, options)
-    published["table"] = table(published["rows"], PROXIES, shares)
-    write_json(path, {**published, "activations": shares})
+def _table_anew(path: Path, activations: dict[int, float]) -> str:
+    published = read_json(path)
+    published["table"] = table(published["rows"], PROXIES, activations)
+    write_json(path, {**published, "activations": activations})
     return str(published["table"])
 
 
@@ -184,7 +179,7 @@ def _write(
         table=table(rows, PROXIES, activations),
         activations=activations,
         full={"epochs": options.full_epochs, "images": options.full_images},
-        proxies=PROXIES,
+        proxies={name: {**ALIKE, **overrides} for name, overrides in PROXIES.items()},
     )
 
 

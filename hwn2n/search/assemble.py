@@ -14,7 +14,6 @@ from hwn2n.distil.feed import DivergedError
 from hwn2n.errors import BudgetNotMetError, InputError, MeasurementError
 from hwn2n.hardware.target import Target
 from hwn2n.network.capture import Captured, capture
-from hwn2n.network.counts import count
 from hwn2n.network.files import Teacher
 from hwn2n.network.inherit import Inheritance
 from hwn2n.network.planner import Planner
@@ -104,7 +103,6 @@ def assemble(
             target=target,
             limits=limits,
             teacher_accuracy=teacher_cost["accuracy"].value,
-            teacher_params=count(captured.architecture).params,
             settings=settings,
             ledger=ledger,
             executor=site.executor,

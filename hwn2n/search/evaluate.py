@@ -54,7 +54,6 @@ class Evaluator:
         target: Target,
         limits: Limits,
         teacher_accuracy: float,
-        teacher_params: int,
         settings: Settings,
         ledger: Ledger,
         executor: Callable[[Workshop], Executor] = InProcess,
@@ -82,8 +81,7 @@ class Evaluator:
             measured=measured,
             settings=self.settings,
             teacher_accuracy=teacher_accuracy,
-            teacher_params=teacher_params,
-            teacher_activations=count(planner.teacher).elements,
+            teacher=count(planner.teacher),
         )
 
     def evaluate(

@@ -206,16 +206,16 @@ def score(
     expected = (
         None if accuracy is None else expected_accuracy(accuracy, activations, activations_weight)
     )
+    judged = expected if formula == "accuracy" else accuracy
     if degenerate or compression is None or compression < 0.0:
         base: float | None = DEGENERATE_REWARD
         satisfied, total = False, DEGENERATE_REWARD
-    elif accuracy is not None and expected is not None:
+    elif judged is not None:
         if formula == "naive":
-            base = naive_reward(accuracy, compression)
+            base = naive_reward(judged, compression)
         elif formula == "accuracy" and satisfied:
-            base = accuracy_reward(expected, teacher_accuracy)
+            base = accuracy_reward(judged, teacher_accuracy)
         else:
-            judged = expected if formula == "accuracy" else accuracy
             base = reward(judged, teacher_accuracy, compression)
         total = constrained_reward(base, satisfied, epsilon)
     elif accuracy_matters(compression, satisfied, epsilon):

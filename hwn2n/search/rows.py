@@ -11,6 +11,7 @@ from hwn2n.budget.cost import Cost, cost_from_json, cost_to_json
 from hwn2n.budget.matrix import Constraints
 from hwn2n.hardware.measurement import Beside
 from hwn2n.network.architecture import Architecture
+from hwn2n.network.counts import Counts
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
@@ -64,8 +65,7 @@ class RowWriter:
         measured: Sequence[str],
         settings: Settings,
         teacher_accuracy: float,
-        teacher_params: int,
-        teacher_activations: int,
+        teacher: Counts,
     ) -> None:
         self.ledger = ledger
         self.limits = limits
@@ -73,8 +73,8 @@ class RowWriter:
         self.measured = tuple(measured)
         self.settings = settings
         self.teacher_accuracy = teacher_accuracy
-        self.teacher_params = teacher_params
-        self.teacher_activations = teacher_activations
+        self.teacher_params = teacher.params
+        self.teacher_activations = teacher.elements
 
     def row(self, work: Work) -> Candidate:
         """The row of a proposal whose work is done."""

@@ -112,7 +112,7 @@ class Breeder:
         return Decision.from_json(max(chosen, key=self._fitness).decision)
 
     def _fitness(self, candidate: Candidate) -> tuple[float, float, int]:
-        """Inside the budget by accuracy (without one by reward); outside by how far."""
+        """Inside the budget by expected accuracy (without one by reward); outside by how far."""
         if not self.rounds.evaluator.constraints.rows:
             return (1.0, candidate.reward, -(candidate.id or 0))
         if candidate.satisfied and candidate.accuracy is not None:
