@@ -208,7 +208,7 @@ def test_ledger_rows_are_what_was_done(search: Make, monkeypatch: pytest.MonkeyP
     two.evaluator.evaluate = lambda proposals, **_: (  # type: ignore[method-assign]
         two.ledger.add(by_place[p.place.iteration, p.place.rollout]) for p in proposals
     )
-    learner_of = stages._learner
+    learner_of = stages.learner_for
 
     def spied(*arguments: Any) -> Any:
         learner = learner_of(*arguments)
@@ -218,7 +218,7 @@ def test_ledger_rows_are_what_was_done(search: Make, monkeypatch: pytest.MonkeyP
         )
         return learner
 
-    monkeypatch.setattr(stages, "_learner", spied)
+    monkeypatch.setattr(stages, "learner_for", spied)
     run_search(two)
     assert seen == [
         ([list(c.actions) for c in rows[i : i + 2]], [c.reward for c in rows[i : i + 2]])

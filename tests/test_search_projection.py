@@ -12,7 +12,7 @@ from hwn2n.network.capture import capture
 from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
-from hwn2n.search.projection import counted_cost, project, widened
+from hwn2n.search.projection import counted_cost, project, topped_up, widened
 from hwn2n.search.widths import Widths
 
 
@@ -144,3 +144,58 @@ def test_grown_widths_are_allowed_ones():
     assert all(
         allowed.at_most(channels.groups[name], width) == width for name, width in wide.items()
     )
+
+
+def test_what_the_budget_leaves_free_is_used_though_proportions_give_way():
+    """The largest factor of all, by trying them: widths that are whole already stay so."""
+    teacher = planner(Plain)
+    _, channels = teacher.left(frozenset())
+    whole = {name: g.width for name, g in channels.groups.items() if not g.frozen}
+    first, *others = sorted(whole)
+    narrow = {first: whole[first], **{name: max(1, whole[name] // 6) for name in others}}
+    decision = Decision(widths=narrow)
+    budget = limits(at_most("params", params(teacher, Decision()) // 2))
+    assert budget.satisfied(counted_cost(teacher.plan(decision)))
+    found = topped_up(teacher, decision, budget).widths
+    assert found[first] == whole[first] and all(found[name] > narrow[name] for name in others)
+    limit = params(teacher, Decision()) // 2
+    most = max(
+        params(teacher, Decision(widths=widths))
+        for k in range(1, 200)
+        for n in set(narrow.values())
+        if params(
+            teacher,
+            Decision(
+                widths=(widths := {g: min(whole[g], max(w, w * k // n)) for g, w in narrow.items()})
+            ),
+        )
+        <= limit
+    )
+    assert params(teacher, Decision(widths=found)) == most
+
+
+def test_nothing_is_topped_up_where_all_of_it_fits_or_it_is_outside():
+    teacher = planner(Plain)
+    _, channels = teacher.left(frozenset())
+    narrow = {name: max(1, g.width // 3) for name, g in channels.groups.items() if not g.frozen}
+    decision = Decision(widths=narrow)
+    loose = limits(at_most("params", params(teacher, Decision())))
+    tight = limits(at_most("params", params(teacher, decision) - 1))
+    for rows in (loose, tight, Constraints(rows=())):
+        assert topped_up(teacher, decision, rows) == decision
+    assert topped_up(teacher, NOTHING, tight) == NOTHING
+
+
+def test_topped_up_widths_are_allowed_ones():
+    teacher, allowed = planner(Plain), Widths(round_to=4)
+    _, channels = teacher.left(frozenset())
+    narrow = {
+        name: allowed.least(g) if n else g.width
+        for n, (name, g) in enumerate(channels.groups.items())
+        if not g.frozen
+    }
+    budget = limits(at_most("params", params(teacher, Decision()) * 2 // 3))
+    found = topped_up(teacher, Decision(widths=narrow), budget, allowed).widths
+    assert found != narrow
+    for name, width in found.items():
+        assert allowed.at_most(channels.groups[name], width) == width

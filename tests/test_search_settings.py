@@ -67,7 +67,7 @@ def test_later_overrides_win_and_recipes_stay() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"sed": 1}, "there is no setting 'sed'; those beside it: recipe, seed, device,"),
+        ({"sed": 1}, "there is no setting 'sed'; those beside it: strategy, population,"),
         ({"train.epoch": 1}, "there is no setting 'train.epoch'; those beside it: epochs,"),
         ({"train": {"epoch": 1}}, "there is no setting 'train.epoch'; those beside"),
         ({"train.epochs.x": 1}, "there is no setting 'train.epochs.x'"),

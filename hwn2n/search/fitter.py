@@ -10,7 +10,7 @@ from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.search.forecast import Forecast, forecast_for
-from hwn2n.search.projection import project, upper_rows, widened
+from hwn2n.search.projection import project, topped_up, upper_rows, widened
 from hwn2n.search.settings import Settings
 
 
@@ -55,8 +55,18 @@ class Fitter:
 
         Raises `IllegalArchitectureError` where no width is inside what can be counted.
         """
-        if self.fills:
-            decision = widened(self.planner, decision, self.allowed)
+        if not self.fills:
+            return self._scaled_down(decision)
+        wide = widened(self.planner, decision, self.allowed)
+        decision = self._scaled_down(wide)
+        if decision != wide:
+            return decision
+        rows, guess = self.countable, None
+        if self.forecast is not None:
+            rows, guess = self.forecast.rows, self.forecast.cost
+        return topped_up(self.planner, wide, rows, self.allowed, forecast=guess)
+
+    def _scaled_down(self, decision: Decision) -> Decision:
         decision = project(self.planner, decision, self.countable, self.allowed)
         if self.forecast is None:
             return decision

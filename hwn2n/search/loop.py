@@ -18,6 +18,8 @@ and all others. Each is a setting, and off in `recipe: paper`:
 33. A removal may take out a whole residual branch (`granularity`).
 34. Inside a budget the reward may be the accuracy alone (`formula`, reward.py).
 35. Activations may count beside a brief accuracy (`activations_weight`, reward.py).
+36. Guesses may choose which of many sampled decisions are trained (`screen`, screening.py).
+37. The second stage may go on from several removals (`shrink_from`, strategies/stages.py).
 
 And always (6): a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.

@@ -112,6 +112,50 @@ def widened(planner: Planner, decision: Decision, allowed: Widths = Widths()) ->
     return replace(decision, widths=filled(groups, shares, allowed))
 
 
+def topped_up(
+    planner: Planner,
+    decision: Decision,
+    constraints: Constraints,
+    allowed: Widths = Widths(),  # noqa: B008 - frozen, so one for all
+    *,
+    forecast: Callable[[Counts], Cost] | None = None,
+) -> Decision:
+    """The decision with the widths that may still grow scaled up by the largest factor that meets
+    `constraints`, where it is inside already; none grows beyond the teacher's.
+
+    Where removals and small kernels leave so little that proportions cannot use the budget up, the
+    proportions give way. The decision itself where all that is left would fit at whole width: then
+    the limits choose nothing. As `project` otherwise.
+    """
+    upper, cost_of = upper_rows(constraints), forecast or as_cost
+    _, channels = planner.left(decision.removed)
+    groups = {name: group for name, group in channels.groups.items() if not group.frozen}
+    now = {name: decision.widths.get(name, group.width) for name, group in groups.items()}
+
+    def inside(candidate: Decision) -> bool:
+        return upper.satisfied(cost_of(planner.count(candidate)))
+
+    def grown(numerator: int, denominator: int) -> Decision:
+        widths = {
+            name: max(now[name], allowed.at_most(group, now[name] * numerator // denominator))
+            for name, group in groups.items()
+        }
+        return replace(decision, widths=widths)
+
+    factors = sorted(
+        {
+            (part, now[name])
+            for name, g in groups.items()
+            for part in range(now[name] + 1, g.width + 1)
+        },
+        key=lambda factor: factor[0] / factor[1],
+    )
+    if not upper.rows or not factors or not inside(decision) or inside(grown(*factors[-1])):
+        return decision
+    best = _last(lambda i: inside(grown(*factors[i])), len(factors))
+    return decision if best is None else grown(*factors[best])
+
+
 def filled(
     groups: Mapping[str, ChannelGroup], shares: Mapping[str, Fraction], allowed: Widths
 ) -> dict[str, int]:

@@ -12,7 +12,8 @@ from typing import Any
 
 from hwn2n.distil.recipes import STUDENT_RECIPES
 from hwn2n.errors import InputError
-from hwn2n.search.settings import Settings, StageSettings, settings_from_json, settings_to_json
+from hwn2n.search.settings import Settings, settings_from_json, settings_to_json
+from hwn2n.search.strategy_settings import StageSettings
 
 RECIPES: dict[str, Settings] = {
     "paper": Settings(),

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -18,83 +16,16 @@ from pydantic_core import PydanticCustomError
 
 from hwn2n.distil.recipes import STUDENT_RECIPES, TrainSettings
 from hwn2n.errors import InputError
-from hwn2n.network.layers import Granularity
-from hwn2n.search.choices.features import FeatureSet
 from hwn2n.search.reward import ANNEALING_HORIZON, Formula
-from hwn2n.search.widths import Widths
-
-Strategy = Literal["policies", "random", "evolution", "local"]
+from hwn2n.search.strategy_settings import StrategySettings
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class StageSettings(_Frozen):
-    """One policy stage."""
-
-    updates: int = Field(ge=0, le=100_000, description="policy updates; 0 leaves the stage out")
-    rollouts: int = Field(5, ge=1, le=1000, description="candidates of an update")
-    lr: float = Field(gt=0, description="learning rate of Adam")
-    hidden: int = Field(ge=1, le=4096)
-    layers: int = Field(2, ge=1, le=16)
-    entropy_weight: float = Field(0.0, ge=0)
-    prior: float = Field(
-        0.0, ge=-20, le=20, description="how strongly the first policy prefers to keep, in logits"
-    )
-
-
-class Settings(_Frozen):
+class Settings(StrategySettings):
     """A search. Defaults are the paper's."""
 
     recipe: str = "paper"
     seed: int = Field(0, ge=0, lt=2**31)
     device: str = "cpu"
-    strategy: Strategy = Field(
-        "policies",
-        description="who proposes: the paper's `policies`; `evolution` and `local` mutate good "
-        "candidates (evolution.py); `random` takes uniform random actions and learns nothing",
-    )
-    population: int = Field(20, ge=2, description="evolution: how many candidates may be parents")
-    founders: int = Field(10, ge=0, description="evolution: so many random candidates come first")
-    tournament: int = Field(5, ge=1, description="evolution: of so many the best is the parent")
-    learner: Literal["reinforce", "actor-critic"] = "reinforce"
-    baseline_decay: float = Field(0.9, ge=0, lt=1)
-    advantage: Literal["ema", "leave-one-out"] = "ema"
-    normalise: bool = Field(
-        False, description="divide advantages by the moving standard deviation of rewards"
-    )
-    clip_norm: float | None = Field(None, gt=0)
-    granularity: Granularity = Field(
-        "unit",
-        description="what a removal takes out: a layer with its normalisation and activation "
-        "(`unit`), each of those by itself (`operator`), or whole residual branches (`block`)",
-    )
-    round_to: int = Field(
-        1, ge=1, le=1024, description="widths are multiples of this, or the teacher's own"
-    )
-    min_width: int = Field(
-        1, ge=1, le=65536, description="no width goes below this, but where the teacher's does"
-    )
-    mask: bool = Field(
-        False,
-        description="never sample what the countable limits already exclude (choices/masks.py)",
-    )
-    imitate: int = Field(
-        0,
-        ge=0,
-        le=1000,
-        description="how many of the best candidates so far an update also imitates (learners)",
-    )
-    imitate_weight: float = Field(
-        0.0, ge=0, description="of their negative log-likelihood in the loss"
-    )
-    update_steps: int = Field(
-        1, ge=1, le=1000, description="steps of Adam on the rollouts of an update (learners)"
-    )
-    features: FeatureSet = "paper"
-    removal: StageSettings = StageSettings(updates=100, lr=0.003, hidden=30)
-    shrinkage: StageSettings = StageSettings(updates=100, lr=0.01, hidden=50)
     weights: Literal["fresh", "inherit"] = "fresh"
     recalibrate_images: int = Field(
         0,
@@ -176,11 +107,6 @@ class Settings(_Frozen):
         None, ge=10, description="images that score a candidate; None = the whole split"
     )
 
-    @property
-    def widths(self) -> Widths:
-        """The widths that the search may choose."""
-        return Widths(round_to=self.round_to, floor=self.min_width)
-
     def unlimited(self) -> Settings:
         """The settings that count where a search has no limits to keep to.
 
@@ -207,27 +133,6 @@ class Settings(_Frozen):
                 "halving",
                 "halving_epochs must be below train.epochs, {epochs}, but is {rung}",
                 {"epochs": self.train.epochs, "rung": self.halving_epochs},
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_rollouts(self) -> Settings:
-        """Now, and not at the first update, when candidates have been trained for it."""
-        learns = self.strategy == "policies" and self.learner == "reinforce"
-        if learns and self.advantage == "leave-one-out":
-            for name, stage in (("removal", self.removal), ("shrinkage", self.shrinkage)):
-                if stage.updates and stage.rollouts < 2:
-                    raise PydanticCustomError(
-                        "rollouts",
-                        "with advantage leave-one-out {stage}.rollouts must be at least 2, "
-                        "but is 1",
-                        {"stage": name},
-                    )
-        if self.strategy == "policies" and self.imitate and not self.imitate_weight:
-            raise PydanticCustomError(
-                "imitate",
-                "with imitate above 0 imitate_weight must be above 0, for nothing is imitated "
-                "otherwise, but it is 0",
             )
         return self
 

@@ -26,6 +26,7 @@ from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.search.proposals import Place, Proposal
 from hwn2n.search.rounds import Rounds
+from hwn2n.search.screening import Screening
 from hwn2n.search.seeds import derive_seed
 from hwn2n.search.strategies.mutations import Mutations
 
@@ -71,13 +72,26 @@ class Breeder:
         self.random = generator
         self.parents = [c for c in earlier if c.state is not State.ILLEGAL]
         self.known = {c.key for c in earlier}
+        self.screening: Screening | None = None
+        if rounds.settings.screen > 1:
+            self.screening = Screening(rounds.evaluator, rounds.ledger)
+            self.screening.fit(earlier)
         self.mutations = Mutations(
             rounds.planner, rounds.settings, generator, proportions=rounds.evaluator.fitter.fills
         )
 
     def child(self) -> Decision:
-        """A mutation of a good candidate, new if one was found in time."""
-        return self._new(lambda: self.mutations.mutated(self._parent()))
+        """A mutation of a good candidate, new if one was found in time; the most promising of as
+        many as the settings say (screening.py)."""
+
+        def draw() -> Decision:
+            return self._new(lambda: self.mutations.mutated(self._parent()))
+
+        drawn = [draw()]
+        if self.screening is not None and self.screening.predictor.ready:
+            drawn += [draw() for _ in range(self.rounds.settings.screen - 1)]
+            drawn = [drawn[i] for i in self.screening.best(drawn)]
+        return drawn[0]
 
     def founder(self, number: int) -> Decision:
         """A random decision: where all children descend from one, few are far from it.

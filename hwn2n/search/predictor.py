@@ -1,0 +1,129 @@
+"""How accurate a network will look after its brief training, guessed before it is trained.
+
+To sample and count a network takes milliseconds, to train it seconds or minutes. So a search may
+sample many decisions for each candidate that it trains (`Settings.screen`), and what those that
+were trained before tell of the others chooses which is worth it. Such performance predictors are
+usual in the search for architectures (White et al. 2021, arXiv 2104.01177); the paper has none.
+
+The guess is a Gaussian process on the log-odds of the expected accuracy (reward.py): smooth in
+what is counted (activations, FLOPs, parameters, operations) and in the widths, all as logarithms of
+the teacher's. Nothing is known beforehand, so it follows from the rows it is given alone, and a
+search that is resumed guesses what it would have.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hwn2n.network.counts import Counts
+from hwn2n.network.decision import NOTHING, Decision
+from hwn2n.network.planner import Planner
+from hwn2n.run.candidate import Candidate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+LEAST = 8
+"""From fewer trained networks nothing is guessed."""
+_MOST = 300
+"""So many of the newest count: the work grows with the third power of their number."""
+_NEAR = 1e-3
+"""Accuracies nearer to 0 or 1 than this are taken for this, whose log-odds are finite."""
+
+
+class AccuracyPredictor:
+    """Guesses of expected accuracies, by what was trained before."""
+
+    def __init__(self, planner: Planner) -> None:
+        self.planner = planner
+        self.teacher = planner.count(NOTHING)
+        _, channels = planner.left(NOTHING.removed)
+        self.groups = [group for group in channels.groups.values() if not group.frozen]
+        self._fitted: GaussianProcessRegressor | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it was fitted on enough networks to guess."""
+        return self._fitted is not None
+
+    def fit(self, trained: Sequence[Candidate]) -> None:
+        """Learn from these candidates, whose accuracies are known, and from no others.
+
+        Of those with one key, which are one network, the last counts: its accuracy is the mean.
+        """
+        import numpy as np
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        known = list({c.key: c for c in trained if c.accuracy is not None}.values())[-_MOST:]
+        self._fitted = None
+        if len(known) < LEAST:
+            return
+        decisions = [Decision.from_json(candidate.decision) for candidate in known]
+        rows = np.stack([self._features(d, self.planner.count(d)) for d in decisions])
+        wanted = np.array([_log_odds(candidate.expected) for candidate in known])
+        far = math.sqrt(rows.shape[1])
+        kernel = (
+            RBF(far, (0.5 * far, 4 * far))
+            + ConstantKernel(0.5 / rows.shape[1], (1e-5, 1.0)) * DotProduct(0.0, "fixed")
+            + WhiteKernel(0.3, (0.05, 2.0))
+        )
+        process = make_pipeline(
+            StandardScaler(), GaussianProcessRegressor(kernel, normalize_y=True)
+        )
+        with warnings.catch_warnings():  # a bound that is reached is as good an answer here
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self._fitted = process.fit(rows, wanted)
+
+    def expected(self, decisions: Sequence[tuple[Decision, Counts]]) -> list[float]:
+        """The expected accuracies of decisions as they would be evaluated, with their counts."""
+        import numpy as np
+
+        assert self._fitted is not None, "ready says whether it may be asked"
+        if not decisions:
+            return []
+        rows = np.stack([self._features(decision, counts) for decision, counts in decisions])
+        return [1 / (1 + math.exp(-guess)) for guess in self._fitted.predict(rows).tolist()]
+
+    def _features(self, decision: Decision, counts: Counts) -> np.ndarray:
+        """Logarithms of shares of the teacher's: counts; least, mean and spread of the widths; and
+        each width, of a layer that is gone the mean."""
+        import numpy as np
+
+        mine, whole = counts, self.teacher
+        counted = [
+            math.log(max(1, part) / max(1, all_of_it))
+            for part, all_of_it in (
+                (mine.elements, whole.elements),
+                (mine.flops, whole.flops),
+                (mine.params, whole.params),
+                (mine.operations, whole.operations),
+            )
+        ]
+        _, channels = self.planner.left(decision.removed)
+        shares = {
+            producer: math.log(decision.widths.get(group.name, group.width) / group.width)
+            for group in channels.groups.values()
+            if not group.frozen
+            for producer in group.producers
+        }
+        of_groups = [
+            [shares[name] for name in group.producers if name in shares] for group in self.groups
+        ]
+        means = [float(np.mean(found)) if found else math.nan for found in of_groups]
+        there = [mean for mean in means if not math.isnan(mean)] or [0.0]
+        usual = float(np.mean(there))
+        widths = [usual if math.isnan(mean) else mean for mean in means]
+        return np.array([*counted, min(there), usual, float(np.std(there)), *widths])
+
+
+def _log_odds(accuracy: float) -> float:
+    inside = min(1 - _NEAR, max(_NEAR, accuracy))
+    return math.log(inside / (1 - inside))

@@ -1,0 +1,148 @@
+"""Which of many sampled decisions are worth a training, and what the others would have earned.
+
+A strategy samples `Settings.screen` decisions for each candidate of an update. All that can be
+known of a network without training it is known of each of them; a predictor that has seen the
+trained ones guesses the rest (predictor.py). The most promising are evaluated, and one that nobody
+chose, so that the predictor keeps seeing what it does not favour. Policies learn from all of
+them: a guess is worth less than a reward, but there are many more of them. The paper evaluates
+all that it samples, which `screen: 1` does.
+
+A row of the ledger never has a guess.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from hwn2n.budget.cost import Cost
+from hwn2n.network.architecture import IllegalArchitectureError
+from hwn2n.network.counts import Counts
+from hwn2n.network.decision import Decision
+from hwn2n.run.candidate import Candidate, State
+from hwn2n.run.ledger import Ledger
+from hwn2n.search.evaluate import Evaluator
+from hwn2n.search.predictor import AccuracyPredictor
+from hwn2n.search.projection import as_cost
+from hwn2n.search.reward import DEGENERATE_REWARD, score
+from hwn2n.search.runoff import STAGE as RUNOFF
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A decision as it would be evaluated, and its counts."""
+
+    decision: Decision
+    counts: Counts
+
+    @cached_property
+    def name(self) -> str:
+        """Equal for equal decisions."""
+        return _name(self.decision.to_json())
+
+
+class Screening:
+    """Chooses and guesses by the candidates in a ledger that were trained briefly."""
+
+    def __init__(self, evaluator: Evaluator, ledger: Ledger) -> None:
+        self.evaluator = evaluator
+        self.ledger = ledger
+        self.predictor = AccuracyPredictor(evaluator.planner)
+        self._known: dict[str, Candidate] = {}
+
+    def learn(self, *, until: tuple[str, int] | None = None) -> None:
+        """Learn from the ledger; of this stage, from iterations before `until` only."""
+        rows = self.ledger.candidates()
+        if until is not None:
+            rows = [c for c in rows if c.stage != until[0] or c.iteration < until[1]]
+        self.fit(rows)
+
+    def fit(self, rows: Sequence[Candidate]) -> None:
+        """Learn from these rows, as far as they were trained briefly, and from no others."""
+        brief = [c for c in rows if c.stage != RUNOFF and c.state in (State.TRAINED, State.REUSED)]
+        self._known = {_name(c.decision): c for c in brief}
+        self.predictor.fit(brief)
+
+    def _sampled(self, decision: Decision) -> Sampled | None:
+        """The decision as it would be evaluated; None where it makes no network."""
+        try:
+            fitted = self.evaluator.fitter.fitted(decision)
+            return Sampled(fitted, self.evaluator.planner.count(fitted))
+        except IllegalArchitectureError:
+            return None
+
+    def chosen(self, decisions: Sequence[Decision], wanted: int) -> list[int]:
+        """The indices of `wanted` of them, in order: the first as it comes, then the most promising
+        of those that no candidate was yet. Without a guess, those that come first."""
+        if not self.predictor.ready or wanted >= len(decisions):
+            return list(range(wanted))
+        sampled = [self._sampled(decision) for decision in decisions]
+        promise = self._guesses(sampled)
+        names, new = {sampled[0].name} if sampled[0] is not None else set(), []
+        for i in sorted(range(1, len(decisions)), key=lambda i: (-(promise[i] or 0.0), i)):
+            one = sampled[i]
+            if one is not None and one.name not in names and one.name not in self._known:
+                names.add(one.name)
+                new.append(i)
+        best = [0, *new[: wanted - 1]]
+        rest = [i for i in range(len(decisions)) if i not in best]
+        return sorted([*best, *rest[: wanted - len(best)]])
+
+    def best(self, decisions: Sequence[Decision]) -> list[int]:
+        """Their indices, the most promising first; of equals, the earlier first."""
+        guesses = self._guesses([self._sampled(decision) for decision in decisions])
+        return sorted(range(len(decisions)), key=lambda i: (-(guesses[i] or 0.0), i))
+
+    def rewards(self, decisions: Sequence[Decision], epsilon: float) -> list[float | None]:
+        """What each would earn, all that the ledger has now considered: -1 for what makes no
+        network, None for what is outside the budget, or without a guess."""
+        self.learn()
+        if not self.predictor.ready:
+            return [None] * len(decisions)
+        sampled = [self._sampled(decision) for decision in decisions]
+        guesses = self._guesses(sampled)
+        return [
+            DEGENERATE_REWARD if one is None else self._reward(one, guess, epsilon)
+            for one, guess in zip(sampled, guesses, strict=True)
+        ]
+
+    def _reward(self, one: Sampled, guess: float | None, epsilon: float) -> float | None:
+        if guess is None:
+            return None
+        rows = self.evaluator.rows
+        return score(
+            accuracy=guess,
+            teacher_accuracy=rows.teacher_accuracy,
+            compression=rows.compression(as_cost(one.counts)),
+            satisfied=True,
+            epsilon=epsilon,
+            formula=self.evaluator.settings.formula,
+        ).reward
+
+    def _guesses(self, sampled: Sequence[Sampled | None]) -> list[float | None]:
+        """Their expected accuracies, the known ones of the ledger; None where there is no network
+        or where it is, as far as can be told, outside the budget."""
+        asked = [one for one in sampled if one is not None and one.name not in self._known]
+        answers = iter(self.predictor.expected([(one.decision, one.counts) for one in asked]))
+        found: list[float | None] = []
+        for one in sampled:
+            if one is None:
+                found.append(None)
+                continue
+            known = self._known.get(one.name)
+            guess = next(answers) if known is None else known.expected
+            found.append(guess if self._inside(one.counts) else None)
+        return found
+
+    def _inside(self, counts: Counts) -> bool:
+        forecast = self.evaluator.fitter.forecast
+        if not self.evaluator.countable.satisfied(as_cost(counts)):
+            return False
+        cost: Cost = as_cost(counts) if forecast is None else forecast.cost(counts)
+        return forecast is None or forecast.rows.satisfied(cost)
+
+
+def _name(decision: object) -> str:
+    return json.dumps(decision, sort_keys=True)

@@ -1,0 +1,80 @@
+"""What learns in a stage: a policy, new or loaded, its learner, and what it prefers at first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from hwn2n.search.choices.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
+from hwn2n.search.choices.prior import removal_prior, share_at_budget, shrinkage_prior
+from hwn2n.search.learners.actor_critic import LEARNERS
+from hwn2n.search.learners.base import Learner
+from hwn2n.search.learners.reports import ReinforceSettings
+from hwn2n.search.policies import (
+    Policy,
+    RemovalPolicy,
+    ShrinkagePolicy,
+    UniformPolicy,
+    load_policy,
+)
+from hwn2n.search.rounds import Rounds
+from hwn2n.search.seeds import derive_seed
+from hwn2n.search.settings import Settings
+from hwn2n.search.strategy_settings import StageSettings
+
+
+def learner_for(
+    settings: Settings,
+    stage: RemovalStage | ShrinkageStage,
+    how: StageSettings,
+    start_from: Mapping[str, Path],
+) -> Learner:
+    """The learner of a stage, with the policy that it teaches."""
+    how_to_learn = ReinforceSettings(
+        lr=how.lr,
+        baseline_decay=settings.baseline_decay,
+        entropy_weight=how.entropy_weight,
+        clip_norm=settings.clip_norm,
+        advantage=settings.advantage,
+        normalise=settings.normalise,
+        imitate_weight=settings.imitate_weight,
+        steps=settings.update_steps,
+    )
+    name = "none" if settings.strategy == "random" else settings.learner
+    return LEARNERS[name](_policy(settings, stage, how, start_from), how_to_learn)
+
+
+def _policy(
+    settings: Settings,
+    stage: RemovalStage | ShrinkageStage,
+    how: StageSettings,
+    start_from: Mapping[str, Path],
+) -> Policy:
+    features = stage.steps.features.shape[1]
+    removing = isinstance(stage, RemovalStage)
+    if settings.strategy == "random":
+        return UniformPolicy(features, 2 if removing else len(SHRINK_VALUES))
+    if path := start_from.get(stage.name):
+        kind = "removal" if removing else "shrinkage"
+        return load_policy(path, kind=kind, features=settings.features)[0]
+    with torch.random.fork_rng(devices=[]):
+        seed = derive_seed(settings.seed, stage.name, "policy")
+        torch.default_generator.manual_seed(seed)  # and not those of a GPU
+        maker = RemovalPolicy if removing else ShrinkagePolicy
+        return maker(features, how.hidden, how.layers)
+
+
+def prior_for(
+    rounds: Rounds, stage: RemovalStage | ShrinkageStage, strength: float
+) -> torch.Tensor:
+    """What policies prefer in this stage before they have learned anything, in logits."""
+    if isinstance(stage, RemovalStage):
+        return removal_prior(stage, strength)
+    if rounds.settings.project:
+        return shrinkage_prior(stage, strength)
+    share = share_at_budget(
+        rounds.planner, stage.removed, rounds.evaluator.countable, rounds.settings.widths
+    )
+    return shrinkage_prior(stage, strength, share)

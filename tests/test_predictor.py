@@ -1,0 +1,115 @@
+"""Guesses of accuracies: what they follow, and what they cannot know."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import small
+from scipy.stats import kendalltau
+
+from hwn2n.network.capture import capture
+from hwn2n.network.decision import Decision
+from hwn2n.network.planner import Planner
+from hwn2n.run.candidate import Candidate, State
+from hwn2n.search.predictor import LEAST, AccuracyPredictor
+
+PLANNER = Planner(capture(small.small_teacher().model, small.SHAPE).architecture)
+GROUPS = {"conv1": 8, "conv2": 8, "conv3": 6}
+
+
+def drawn(count: int, seed: int = 0) -> list[Decision]:
+    """Random widths, half of them without the pooling."""
+    generator = random.Random(seed)
+    return [
+        Decision(
+            frozenset({"pool"}) if n % 2 else frozenset(),
+            {name: generator.randint(1, width) for name, width in GROUPS.items()},
+        )
+        for n in range(count)
+    ]
+
+
+def truth(decision: Decision) -> float:
+    """Wide first layers pay, and so does the pooling."""
+    return 0.2 + 0.06 * decision.widths["conv1"] + 0.2 * ("pool" not in decision.removed)
+
+
+def trained(number: int, decision: Decision, accuracy: float | None, **more: Any) -> Candidate:
+    values: dict[str, Any] = {
+        "stage": "shrinkage",
+        "iteration": 0,
+        "rollout": number,
+        "state": State.TRAINED,
+        "key": f"k{number}",
+        "actions": (),
+        "decision": decision.to_json(),
+        "cost": {},
+        "accuracy": accuracy,
+        "reward": 0.0,
+        "terms": {},
+        "satisfied": True,
+        "id": number,
+    }
+    return Candidate(**{**values, **more})
+
+
+def guesses(rows: list[Candidate], decisions: list[Decision]) -> list[float]:
+    predictor = AccuracyPredictor(PLANNER)
+    predictor.fit(rows)
+    return predictor.expected([(d, PLANNER.count(d)) for d in decisions])
+
+
+def test_it_ranks_networks_that_were_not_trained() -> None:
+    rows = [trained(n, d, truth(d)) for n, d in enumerate(drawn(25))]
+    others = drawn(60, seed=1)
+    found = guesses(rows, others)
+    assert kendalltau(found, [truth(d) for d in others]).statistic > 0.8
+    assert all(0.0 < guess < 1.0 for guess in found)
+
+
+def test_it_guesses_what_candidates_are_compared_by() -> None:
+    """The expected accuracy of the reward's terms, where there is one."""
+    rows = [trained(n, d, 0.5, terms={"expected": truth(d)}) for n, d in enumerate(drawn(25))]
+    others = drawn(60, seed=1)
+    assert kendalltau(guesses(rows, others), [truth(d) for d in others]).statistic > 0.8
+
+
+def test_of_few_networks_nothing_is_guessed() -> None:
+    predictor = AccuracyPredictor(PLANNER)
+    rows = [trained(n, d, truth(d)) for n, d in enumerate(drawn(LEAST))]
+    predictor.fit(rows[:-1])
+    assert not predictor.ready
+    predictor.fit(rows)
+    assert predictor.ready
+    predictor.fit([])
+    assert not predictor.ready, "it knows what it was given last, and nothing else"
+
+
+def test_one_network_counts_once_by_its_newest_accuracy() -> None:
+    decisions = drawn(LEAST)
+    rows = [trained(n, d, truth(d)) for n, d in enumerate(decisions)]
+    again = [trained(n, decisions[0], 0.9, key="k0") for n in range(LEAST, 2 * LEAST)]
+    predictor = AccuracyPredictor(PLANNER)
+    predictor.fit([*rows[:-1], *again])
+    assert not predictor.ready, "repeats are no other networks"
+    newest = [trained(0, decisions[0], 0.9), *rows[1:]]
+    assert guesses([*rows, *again], decisions) == guesses(newest, decisions)
+
+
+def test_guesses_follow_from_the_rows_alone() -> None:
+    rows = [trained(n, d, truth(d)) for n, d in enumerate(drawn(20))]
+    assert guesses(rows, drawn(5, seed=2)) == guesses(rows, drawn(5, seed=2))
+    assert guesses(rows, []) == []
+
+
+def test_no_accuracy_is_too_good_or_too_bad() -> None:
+    """Log-odds of 0 and 1 are infinite; rows without an accuracy count for nothing."""
+    rows = [trained(n, d, float(n % 2)) for n, d in enumerate(drawn(20))]
+    rows += [trained(20 + n, d, None) for n, d in enumerate(drawn(5, seed=3))]
+    assert all(0.0 <= guess <= 1.0 for guess in guesses(rows, drawn(20, seed=2)))
+
+
+def test_equal_accuracies_give_equal_guesses() -> None:
+    rows = [trained(n, d, 0.6) for n, d in enumerate(drawn(20))]
+    assert all(abs(guess - 0.6) < 0.01 for guess in guesses(rows, drawn(20, seed=2)))

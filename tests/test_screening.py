@@ -1,0 +1,181 @@
+"""Which sampled decisions are evaluated, and what policies learn of those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small
+
+from hwn2n.errors import InterruptedRunError
+from hwn2n.network.counts import Counts
+from hwn2n.network.decision import Decision
+from hwn2n.run.candidate import Candidate
+from hwn2n.run.folder import RunFolder
+from hwn2n.run.stop import Stop
+from hwn2n.search.assemble import Workbench, assemble
+from hwn2n.search.learners.base import Learner
+from hwn2n.search.proposals import Place, Proposal
+from hwn2n.search.screening import Screening
+
+HALF = "{metric: params, max: 50%}"
+NO_NETWORK = Decision(frozenset({"conv3", "classifier"}))
+Make = Callable[..., Workbench]
+
+
+@pytest.fixture
+def workbench(tmp_path: Path) -> Iterator[Make]:
+    made: list[Workbench] = []
+
+    def build(*rows: str, folder: Path | None = None, **changes: Any) -> Workbench:
+        bench = assemble(
+            teacher=small.small_teacher(),
+            data=small.small_data(),
+            budget=small.budget(*rows),
+            target=small.CalmTarget(),
+            settings=small.settings(**changes),
+            folder=RunFolder.create(folder or tmp_path / f"run{len(made)}"),
+        )
+        made.append(bench)
+        return bench
+
+    yield build
+    for bench in made:
+        bench.ledger.close()
+
+
+class ByFirstWidth:
+    """Promises more to a wider first layer."""
+
+    ready = True
+
+    def fit(self, trained: Sequence[Candidate]) -> None:
+        pass
+
+    def expected(self, decisions: Sequence[tuple[Decision, Counts]]) -> list[float]:
+        return [decision.widths["conv1"] / 10 for decision, _ in decisions]
+
+
+def screening(bench: Workbench) -> Screening:
+    made = Screening(bench.evaluator, bench.ledger)
+    made.predictor = ByFirstWidth()  # type: ignore[assignment]
+    return made
+
+
+def widths(*numbers: int) -> list[Decision]:
+    return [Decision(widths={"conv1": n, "conv2": 2, "conv3": 2}) for n in numbers]
+
+
+def test_the_first_and_the_most_promising_are_chosen(workbench: Make) -> None:
+    chosen = screening(workbench()).chosen
+    assert chosen(widths(1, 2, 7, 4, 8, 3), 3) == [0, 2, 4]
+    assert chosen(widths(8, 8, 7, 7, 7, 3), 3) == [0, 2, 5], "none twice"
+    assert chosen(widths(5, 5, 5, 5), 3) == [0, 1, 2], "unless there is no other"
+    assert chosen([NO_NETWORK, *widths(4, 5), NO_NETWORK], 3) == [0, 1, 2]
+    assert chosen(widths(1, 2), 2) == [0, 1]
+
+
+def test_what_was_trained_is_not_chosen_again(workbench: Make) -> None:
+    bench = workbench()
+    proposal = Proposal(decision=widths(8)[0], place=Place("shrinkage", 0, 0), actions=(1,))
+    list(bench.evaluator.evaluate([proposal], epsilon=0.0))
+    made = screening(bench)
+    made.learn(until=("shrinkage", 0))
+    assert made.chosen(widths(1, 2, 7, 8, 3), 2) == [0, 3], "it did not know of it"
+    made.learn()
+    assert made.chosen(widths(1, 2, 7, 8, 3), 2) == [0, 2]
+
+
+def test_without_a_guess_those_that_come_first_are_chosen(workbench: Make) -> None:
+    bench = workbench()
+    made = Screening(bench.evaluator, bench.ledger)
+    made.learn()
+    assert made.chosen(widths(1, 2, 7, 4), 2) == [0, 1]
+    assert made.rewards(widths(1, 2), 0.0) == [None, None]
+
+
+def test_what_others_would_have_earned(workbench: Make) -> None:
+    """-1 for no network, nothing for what is outside, else the reward of the guess."""
+    bench = workbench(HALF, project=False, forecast=False)
+    whole = Decision(widths={"conv1": 8, "conv2": 8, "conv3": 6})
+    degenerate, outside, inside = screening(bench).rewards([NO_NETWORK, whole, *widths(4)], 0.5)
+    assert degenerate == -1.0 and outside is None
+    assert inside == pytest.approx(0.4 / bench.evaluator.rows.teacher_accuracy)
+
+
+def test_what_is_known_is_not_guessed(workbench: Make) -> None:
+    bench = workbench(HALF)
+    proposal = Proposal(decision=widths(4)[0], place=Place("shrinkage", 0, 0), actions=(1,))
+    [row] = bench.evaluator.evaluate([proposal], epsilon=0.0)
+    made = screening(bench)
+    assert made.rewards([proposal.decision], 0.0) == [pytest.approx(row.reward)]
+
+
+@pytest.mark.parametrize("strategy", ["policies", "random", "evolution"])
+def test_no_more_is_trained_with_it(workbench: Make, strategy: str) -> None:
+    """As many candidates as without, and all of them rows that were evaluated."""
+    bench = workbench(HALF, screen=6, strategy=strategy, **BUSY)
+    small.search(bench, bench.ledger.path.parent)
+    rows = bench.ledger.candidates()
+    assert len(rows) == 1 + 4 * 4 + 4 * 4
+    assert all(c.state.value in ("trained", "reused", "illegal") for c in rows)
+
+
+BUSY: dict[str, Any] = {
+    "removal__updates": 4,
+    "removal__rollouts": 4,
+    "shrinkage__updates": 4,
+    "shrinkage__rollouts": 4,
+}
+
+
+def test_policies_learn_from_guesses_too(workbench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    update = Learner.update
+
+    def spied(self: Learner, steps: Any, actions: Any, rewards: Any, imitate: Any = None) -> Any:
+        assert len(actions) == len(rewards)
+        seen.append(len(rewards))
+        return update(self, steps, actions, rewards, imitate)
+
+    monkeypatch.setattr(Learner, "update", spied)
+    bench = workbench(HALF, screen=6, **BUSY)
+    small.search(bench, bench.ledger.path.parent)
+    assert len(seen) == 8
+    assert seen[0] == 4, "of five networks nothing is guessed"
+    assert seen[2:] == [24] * 6
+
+
+def test_the_second_stage_goes_on_from_several_removals(workbench: Make) -> None:
+    bench = workbench(HALF, screen=6, shrink_from=3, **BUSY)
+    small.search(bench, bench.ledger.path.parent)
+    shrunk = {tuple(c.decision["removed"]) for c in bench.ledger.candidates("shrinkage")}
+    assert len(shrunk) > 1
+
+
+def test_a_search_that_is_resumed_chooses_what_it_would_have(workbench: Make) -> None:
+    how: dict[str, Any] = {"screen": 6, "shrink_from": 2, **BUSY}
+    whole = workbench(HALF, **how)
+    small.search(whole, whole.ledger.path.parent)
+    rows = [c.comparable() for c in whole.ledger.candidates()]
+    for after in (7, 18, 23):
+        part = workbench(HALF, **how)
+        folder = part.ledger.path.parent
+        with pytest.raises(InterruptedRunError):
+            small.search(part, folder, _stop_after(part, after))
+        assert len(part.ledger.candidates()) == after
+        small.search(part, folder)
+        assert [c.comparable() for c in part.ledger.candidates()] == rows
+
+
+def _stop_after(bench: Workbench, count: int) -> Stop:
+    """Asked to stop once so many candidates are in the ledger."""
+
+    class AfterSome(Stop):
+        def check(self) -> None:
+            if len(bench.ledger.candidates()) >= count:
+                raise InterruptedRunError("enough")
+
+    return AfterSome()
