@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-UNITS = {"granularity": "unit", "update_steps": 1, "removal.prior": 2.0}
+UNSCREENED = {"screen": 1, "shrink_from": 1, "budget_prior": False}
+"""All that is sampled is evaluated, the second stage shrinks what one removal leaves, and the first
+policy prefers to keep layers whatever the budget."""
+
+SCREENED = {"screen": 8, "shrink_from": 3}
+"""Of eight decisions guesses choose one; three removals go on into the second stage."""
+
+BY_BUDGET = {"budget_prior": True}
+"""The tighter the budget, the fewer layers the first policy keeps."""
+
+UNITS = {**UNSCREENED, "granularity": "unit", "update_steps": 1, "removal.prior": 2.0}
 """Layer by layer, one step of Adam an update: whatever the recipe has by default."""
 
 BLOCKS = {
+    **UNSCREENED,
     "strategy": "policies",
     "granularity": "block",
     "update_steps": 10,
@@ -32,12 +43,16 @@ PAPERS_POLICIES = {
 NO_SEARCH = {**UNITS, "strategy": "policies", "removal.updates": 0, "shrinkage.updates": 0}
 
 SHIPPED = "policies, shipped start"
+SHIPPED_SCREENED = f"{SHIPPED}, screened"
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "policies": {**UNITS, "strategy": "policies"},
     "policies, several steps": {**UNITS, "strategy": "policies", "update_steps": 10},
     "policies, several steps, blocks": BLOCKS,
+    "policies, blocks, budget prior": {**BLOCKS, **BY_BUDGET},
+    "policies, blocks, budget prior, screened": {**BLOCKS, **BY_BUDGET, **SCREENED},
     SHIPPED: BLOCKS,
+    SHIPPED_SCREENED: {**BLOCKS, **BY_BUDGET, **SCREENED},
     "policies, masks": {**UNITS, "strategy": "policies", "mask": True},
     "policies, masks for projection": {
         **UNITS,
@@ -55,8 +70,20 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "policies of the paper, masks": {**PAPERS_POLICIES, "mask": True},
     "random actions": {**UNITS, "strategy": "random"},
     "random actions, blocks": {**UNITS, "strategy": "random", "granularity": "block"},
+    "random actions, blocks, screened": {
+        **UNITS,
+        "strategy": "random",
+        "granularity": "block",
+        **SCREENED,
+    },
     "evolution": {**UNITS, "strategy": "evolution"},
     "evolution, blocks": {**UNITS, "strategy": "evolution", "granularity": "block"},
+    "evolution, blocks, screened": {
+        **UNITS,
+        "strategy": "evolution",
+        "granularity": "block",
+        **SCREENED,
+    },
     "evolution from uniform width": {**UNITS, "strategy": "evolution", "founders": 0},
     "local search": {**UNITS, "strategy": "local"},
     "uniform width": NO_SEARCH,
@@ -67,5 +94,5 @@ teacher shrunk by one factor to the budget, trained by the same final training."
 
 USUAL = ("policies", "random actions", "evolution", "uniform width")
 
-STARTS: dict[str, Literal["auto"]] = {SHIPPED: "auto"}
+STARTS: dict[str, Literal["auto"]] = {SHIPPED: "auto", SHIPPED_SCREENED: "auto"}
 """Those that do not start from new policies."""

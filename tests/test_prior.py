@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import pytest
+import small
 import torch
 from networks import planner_of
 
 from hwn2n.budget.load import load_budget
 from hwn2n.network.decision import NOTHING, Decision
-from hwn2n.search.choices.actions import SHRINK_VALUES, ShrinkageStage
-from hwn2n.search.choices.prior import share_at_budget, shrinkage_prior
+from hwn2n.run.clock import Clock
+from hwn2n.run.folder import RunFolder
+from hwn2n.run.progress import Silent
+from hwn2n.run.stop import Stop
+from hwn2n.search.anchor import evaluate_anchor
+from hwn2n.search.assemble import assemble
+from hwn2n.search.choices.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
+from hwn2n.search.choices.prior import (
+    kept_at_budget,
+    removal_prior,
+    share_at_budget,
+    shrinkage_prior,
+)
+from hwn2n.search.policies.removal import KEEP
 from hwn2n.search.projection import project
+from hwn2n.search.rounds import Rounds
+from hwn2n.search.strategies.learning import prior_for
 from hwn2n.search.widths import Widths
 
 
@@ -55,3 +70,61 @@ def test_the_expected_share_is_the_one_asked(mean):
     assert (prior[~is_width][:, -1] > prior[~is_width][:, 0]).all()
     around = shrinkage_prior(stage, 1.0)[is_width][0]
     assert SHRINK_VALUES[int(around.argmax())] == 0.7
+
+
+@pytest.mark.parametrize(("width", "kept"), [(0.001, 0.1), (0.125, 0.5), (0.512, 0.8), (1.0, 0.9)])
+def test_the_tighter_the_budget_the_fewer_layers_are_kept(width, kept):
+    stage = RemovalStage(planner_of("resnet20", 4))
+    prior = removal_prior(stage, kept_at_budget(width)).softmax(1)
+    torch.testing.assert_close(prior[:, KEEP], torch.full((len(prior),), kept))
+
+
+def rounds(tmp_path, *rows, **changes):
+    folder = RunFolder.create(tmp_path / "run")
+    settings = small.settings(budget_prior=True, **changes)
+    bench = assemble(
+        teacher=small.small_teacher(),
+        data=small.small_data(),
+        budget=small.budget(*rows),
+        target=small.CalmTarget(),
+        settings=settings,
+        folder=folder,
+    )
+    return Rounds(
+        planner=bench.planner,
+        evaluator=bench.evaluator,
+        ledger=bench.ledger,
+        folder=folder,
+        settings=settings,
+        reporter=Silent(),
+        stop=Stop(),
+        clock=Clock(bench.ledger),
+    )
+
+
+@pytest.mark.parametrize(
+    "row", ["{metric: params, max: 20%}", "{metric: latency, stat: p50, max: 90%}"]
+)
+def test_the_width_at_the_budget_is_that_of_the_anchor(tmp_path, row):
+    one = rounds(tmp_path, row)
+    evaluate_anchor(one)
+    widths = one.ledger.candidates("anchor")[-1].decision["widths"]
+    share = sum(widths.get(name, whole) / whole for name, whole in WHOLE.items()) / len(WHOLE)
+    assert 0 < share < 1
+    prior = prior_for(one, RemovalStage(one.planner), 1.0)
+    torch.testing.assert_close(prior[:, KEEP], torch.full((len(prior),), kept_at_budget(share)))
+    one.ledger.close()
+
+
+WHOLE = {"conv1": 8, "conv2": 8, "conv3": 6}
+
+
+def test_without_an_anchor_it_is_counted_and_without_a_budget_it_is_not_used(tmp_path):
+    one = rounds(tmp_path, "{metric: params, max: 20%}", anchor=False)
+    share = share_at_budget(one.planner, frozenset(), one.evaluator.countable, Widths())
+    prior = prior_for(one, RemovalStage(one.planner), 1.0)
+    assert prior[0, KEEP] == pytest.approx(kept_at_budget(share))
+    one.ledger.close()
+    free = rounds(tmp_path / "free")
+    assert prior_for(free, RemovalStage(free.planner), 1.5)[0, KEEP] == 1.5
+    free.ledger.close()

@@ -90,6 +90,11 @@ class StrategySettings(_Frozen):
         le=100,
         description="the second stage shrinks what so many of the best removals leave (stages.py)",
     )
+    budget_prior: bool = Field(
+        False,
+        description="the tighter the budget, the fewer layers the first removal policy keeps, in "
+        "place of `removal.prior` (choices/prior.py)",
+    )
     features: FeatureSet = "paper"
     removal: StageSettings = StageSettings(updates=100, lr=0.003, hidden=30)
     shrinkage: StageSettings = StageSettings(updates=100, lr=0.01, hidden=50)

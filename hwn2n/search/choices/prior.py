@@ -10,6 +10,8 @@ actions.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,23 @@ _CENTRE = 0.7
 _SPREAD = 0.2
 _KERNEL_KEPT = 0.7
 """Shares from here on keep a kernel of 3 (`actions.smaller_kernel`)."""
+
+
+_DEPTH = 1 / 3
+"""The exponent of a common width for the share of layers that goes with it."""
+_MOST_KEPT = 0.9
+"""So that a first policy still removes something."""
+
+
+def kept_at_budget(width: float) -> float:
+    """The preference to keep layers, in logits, where uniform widths meet the budget at a share
+    `width` of the teacher's, above 0: the expected share of kept layers is its cube root, 0.9 at
+    most. So 0.1 keeps half of them and 0.5 keeps four of five.
+
+    A rule of thumb: depth and width shrink together, depth less.
+    """
+    kept = min(_MOST_KEPT, width**_DEPTH)
+    return math.log(kept / (1.0 - kept))
 
 
 def removal_prior(stage: RemovalStage, strength: float) -> Tensor:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 
 import torch
 
+from hwn2n.network.decision import Decision
 from hwn2n.search.choices.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
-from hwn2n.search.choices.prior import removal_prior, share_at_budget, shrinkage_prior
+from hwn2n.search.choices.prior import (
+    kept_at_budget,
+    removal_prior,
+    share_at_budget,
+    shrinkage_prior,
+)
 from hwn2n.search.learners.actor_critic import LEARNERS
 from hwn2n.search.learners.base import Learner
 from hwn2n.search.learners.reports import ReinforceSettings
@@ -19,7 +26,8 @@ from hwn2n.search.policies import (
     UniformPolicy,
     load_policy,
 )
-from hwn2n.search.rounds import Rounds
+from hwn2n.search.projection import upper_rows
+from hwn2n.search.rounds import ANCHOR, Rounds
 from hwn2n.search.seeds import derive_seed
 from hwn2n.search.settings import Settings
 from hwn2n.search.strategy_settings import StageSettings
@@ -71,10 +79,26 @@ def prior_for(
 ) -> torch.Tensor:
     """What policies prefer in this stage before they have learned anything, in logits."""
     if isinstance(stage, RemovalStage):
-        return removal_prior(stage, strength)
+        width = _width_at_budget(rounds) if rounds.settings.budget_prior else None
+        return removal_prior(stage, strength if width is None else kept_at_budget(width))
     if rounds.settings.project:
         return shrinkage_prior(stage, strength)
     share = share_at_budget(
         rounds.planner, stage.removed, rounds.evaluator.countable, rounds.settings.widths
     )
     return shrinkage_prior(stage, strength, share)
+
+
+def _width_at_budget(rounds: Rounds) -> float | None:
+    """The share of the teacher's widths at which its uniformly narrowed network is inside: that of
+    the anchor, or by what can be counted; None where nothing limits it."""
+    _, channels = rounds.planner.left(frozenset())
+    groups = [group for group in channels.groups.values() if not group.frozen]
+    anchors = [c for c in rounds.ledger.candidates(ANCHOR.stage) if c.satisfied]
+    if anchors and groups:
+        widths = Decision.from_json(anchors[-1].decision).widths
+        return mean(widths.get(group.name, group.width) / group.width for group in groups)
+    countable = rounds.evaluator.countable
+    if not upper_rows(countable).rows:
+        return None
+    return share_at_budget(rounds.planner, frozenset(), countable, rounds.settings.widths)

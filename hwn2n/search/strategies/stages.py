@@ -117,7 +117,7 @@ def _stage(
 def _steps(rounds: Rounds, stage: Stage, how: StageSettings) -> Steps:
     """The stage's steps with what is preferred and what is forbidden."""
     settings, steps = rounds.settings, stage.steps
-    if how.prior and settings.strategy == "policies":
+    if settings.strategy == "policies" and (how.prior or settings.budget_prior):
         steps = replace(steps, prior=prior_for(rounds, stage, how.prior))
     if settings.mask:
         countable = rounds.evaluator.countable
