@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 import hwn2n
+from benchmarks.contenders import UNSCREENED
 from hwn2n.errors import BudgetNotMetError, InconclusiveError
 from hwn2n.run.folder import RunFolder
 from hwn2n.run.progress import PlainLines
@@ -66,6 +67,7 @@ OVERRIDES: Mapping[str, Any] = {
     "shrinkage.entropy_weight": 0.03,
     "runoff": 0,
     **LEARNED_WITH,
+    **UNSCREENED,
     "final.epochs": 1,  # only the policies are wanted
 }
 

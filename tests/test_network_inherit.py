@@ -21,19 +21,40 @@ def inherit(make, decision, shape=SHAPE, seed=0):
     return captured.weights, Inheritance(captured, planner).weights(plan, decision, seed=seed), plan
 
 
-def strongest(count, *filters):
-    """By hand: the channels with the largest sum of L1 norms, each layer's divided by its mean."""
-    norms = [f.double().flatten(1).abs().sum(1) for f in filters]
-    score = sum(n / n.mean() for n in norms)
+def strongest(count, sent, *readers):
+    """By hand: the channels with the largest `sent` (see `behind` and `filters`) times what the
+    readers' weights (out, channels, ...) make of it."""
+    reads = [r.double().square().transpose(0, 1).flatten(1).sum(1) for r in readers]
+    score = sent * sum(r / r.mean() for r in reads)
     return torch.argsort(score, descending=True)[:count].sort().values
+
+
+def behind(weights, *norms, rectified=True):
+    """The variance of what a batch normalisation sends on, with or without a ReLU behind it, summed
+    over several: that of max(0, x) for a normal x, in closed form."""
+    total = 0
+    for norm in norms:
+        gamma, beta = weights[f"{norm}.weight"].double().abs(), weights[f"{norm}.bias"].double()
+        z = beta / gamma
+        below, density = torch.special.ndtr(z), torch.exp(-z * z / 2) / (2 * torch.pi) ** 0.5
+        mean = beta * below + gamma * density
+        square = (beta**2 + gamma**2) * below + beta * gamma * density
+        total = total + (square - mean**2 if rectified else gamma**2)
+    return total
+
+
+def filters(*layers):
+    """Where there is none: the squares of the filters, each layer's divided by their mean."""
+    squares = [layer.double().flatten(1).square().sum(1) for layer in layers]
+    return sum(s / s.mean() for s in squares)
 
 
 def test_width_decisions_on_an_uncoupled_network_slice():
     decision = Decision(widths={"conv1": 5, "conv2": 4, "fc1": 11})
     old, new, plan = inherit(Plain, decision)
-    one = strongest(5, old["conv1.weight"])
-    two = strongest(4, old["conv2.weight"])
-    three = strongest(11, old["fc1.weight"])
+    one = strongest(5, behind(old, "bn1"), old["conv2.weight"])
+    two = strongest(4, behind(old, "bn2"), old["fc1.weight"].view(20, 12, 16))
+    three = strongest(11, filters(old["fc1.weight"]), old["fc2.weight"])
     wanted = {
         "conv1.weight": old["conv1.weight"][one],
         "conv1.bias": old["conv1.bias"][one],
@@ -87,8 +108,11 @@ def test_kernels_are_cropped_around_the_centre():
 def test_coupled_producers_keep_the_same_channels():
     decision = Decision(widths={"stem": 5, "left": 2, "right": 3})
     old, new, _ = inherit(Mixed, decision)
-    stream = strongest(5, old["stem.weight"], old["back.weight"])
-    left, right = strongest(2, old["left.weight"]), strongest(3, old["right.weight"])
+    readers = [old[f"{name}.weight"] for name in ("back", "left", "right")]
+    stream = strongest(5, behind(old, "norm"), *readers)
+    hidden = old["hidden.weight"].view(12, 16, 16)
+    left = strongest(2, filters(old["left.weight"]), hidden[:, :6])
+    right = strongest(3, filters(old["right.weight"]), hidden[:, 6:])
     assert torch.equal(new["stem.weight"], old["stem.weight"][stream])
     assert torch.equal(new["depthwise.weight"], old["depthwise.weight"][stream])
     assert torch.equal(new["depthwise.bias"], old["depthwise.bias"][stream])
@@ -114,7 +138,9 @@ def test_a_norm_behind_a_flatten_has_many_places_for_each_channel():
     old, new, _ = inherit(make, NOTHING)
     assert all(torch.equal(new[key], old[key]) for key in old)
     old, new, plan = inherit(make, Decision(widths={"0": 2}))
-    kept = strongest(2, old["0.weight"])
+    kept = strongest(
+        2, behind(old, "3", rectified=False).view(6, 9).sum(1), old["4.weight"].view(5, 6, 9)
+    )
     assert torch.equal(new["3.running_mean"], old["3.running_mean"].view(6, 9)[kept].flatten())
     assert torch.equal(new["4.weight"], old["4.weight"].view(5, 6, 9)[:, kept].flatten(1))
     assert instantiate_with(plan, new)(images(SHAPE)).shape == (2, 5)
@@ -136,11 +162,11 @@ def test_a_bypass_brings_new_channels_that_start_fresh():
     # without conv2 (12 channels), fc1 reads the 8 of conv1; conv2's ranking says whose columns
     decision = Decision(removed=frozenset({"conv2", "bn2"}))
     old, new, _ = inherit(Plain, decision)
-    kept = strongest(8, old["conv2.weight"])
+    kept = strongest(8, behind(old, "bn2"), old["fc1.weight"].view(20, 12, 16))
     assert torch.equal(new["fc1.weight"], old["fc1.weight"].view(20, 12, 16)[:, kept].flatten(1))
     # without the first convolution the second reads 3 channels of the image instead of 8
     old, new, _ = inherit(Plain, Decision(removed=frozenset({"conv1", "bn1"})))
-    kept = strongest(3, old["conv1.weight"])
+    kept = strongest(3, behind(old, "bn1"), old["conv2.weight"])
     assert torch.equal(new["conv2.weight"], old["conv2.weight"][:, kept])
 
     def grows():
@@ -177,7 +203,12 @@ def test_residual_groups_of_a_resnet_agree():
     decision = Decision(widths={"conv": 7})
     new = inheritance.weights(planner.plan(decision), decision, seed=0)
     producers = planner.channels.groups["conv"].producers
-    kept = strongest(7, *(captured.weights[f"{name}.weight"] for name in producers))
+    weights = captured.weights
+    inner = [f"features.stage1.{i}.bn2" for i in range(3)]  # sums read them
+    readers = ["features.stage2.0.shortcut.conv", "features.stage2.0.conv1"]
+    readers += [f"features.stage1.{i}.conv1" for i in range(3)]
+    sent = behind(weights, "bn") + behind(weights, *inner, rectified=False)
+    kept = strongest(7, sent, *(weights[f"{name}.weight"] for name in readers))
     assert inheritance.keep("conv", 7) == kept.tolist()
     for name in producers[1:]:
         assert torch.equal(new[f"{name}.weight"], captured.weights[f"{name}.weight"][kept])

@@ -11,6 +11,7 @@ from hwn2n.hardware.counts import count as counted_by_fvcore
 from hwn2n.network.capture import capture
 from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
+from hwn2n.network.importance import by_filters
 from hwn2n.network.inherit import Inheritance
 from hwn2n.network.module import instantiate_with
 from hwn2n.network.planner import Planner
@@ -77,7 +78,7 @@ def test_whole_groups_go_with_those_that_they_read():
     plan = planner.plan(Decision(widths={"stem": 6}))
     config = plan.by_name()["grouped"].config
     assert (config["in_channels"], config["out_channels"], config["groups"]) == (6, 12, 2)
-    inheritance = Inheritance(captured, planner)
+    inheritance = Inheritance(captured, planner, by_filters)
     scores = torch.zeros(4, dtype=torch.float64)
     for name in ("stem", "grouped"):
         norms = captured.weights[f"{name}.weight"].double().abs().flatten(1).sum(1)

@@ -27,7 +27,7 @@ from hwn2n.run.stop import Stop
 from hwn2n.search.choices.actions import RemovalStage
 from hwn2n.search.policies import load_policy
 from hwn2n.search.recipes import RECIPES
-from hwn2n.search.strategies.stages import _policy
+from hwn2n.search.strategies.learning import policy_for
 
 ROW = CompressionRow(
     name="tried", title="8x8 digits, tried", data="digits", arch="digits-cnn", stages=1
@@ -158,7 +158,7 @@ def test_a_new_policy_with_the_learned_output_bias(lab: Lab, first: Any, tmp_pat
     captured = hwn2n.network.capture.capture(load_teacher(teacher.path).model, (1, 8, 8))
     planner = hwn2n.network.planner.Planner(captured.architecture)
     stage = RemovalStage(planner, features="normalised", granularity="unit")
-    scratch = _policy(settings, stage, settings.removal, {})
+    scratch = policy_for(settings, stage, settings.removal, {})
     assert torch.equal(alone.get_parameter("output.bias"), whole.get_parameter("output.bias"))
     for name, value in scratch.state_dict().items():
         if name != "output.bias":

@@ -1,9 +1,7 @@
 """Inherited weights: the teacher's most important channels, the same ones for all that share them.
 
-For each channel group of the teacher one ranking of its channels decides which are kept, so that
-producers and readers agree: the summed L1 norm of the filters that make a channel (Li et al.
-2017), each layer's norms divided by their mean so that layers of different fan-in count alike.
-Kernels are cropped around their centre.
+For each channel group of the teacher one ranking of its channels (importance.py) decides which are
+kept, so that producers and readers agree. Kernels are cropped around their centre.
 """
 
 from __future__ import annotations
@@ -14,8 +12,8 @@ import torch
 
 from hwn2n.network.architecture import Architecture, Operation
 from hwn2n.network.capture import Captured
-from hwn2n.network.channels import ChannelGroup, ChannelMap
 from hwn2n.network.decision import Decision
+from hwn2n.network.importance import Ranking, by_contribution
 from hwn2n.network.kept import NEW, KeptChannels
 from hwn2n.network.module import instantiate
 from hwn2n.network.operators.held import held_axis
@@ -24,23 +22,16 @@ from hwn2n.network.planner import Planner
 
 
 class Inheritance:
-    """Gives students of one teacher the weights that they can inherit."""
+    """Gives students of one teacher the weights that they can inherit; `rank` says which channels
+    matter."""
 
-    def __init__(self, teacher: Captured, planner: Planner) -> None:
+    def __init__(
+        self, teacher: Captured, planner: Planner, rank: Ranking = by_contribution
+    ) -> None:
         self.teacher = teacher
         self.planner = planner
         self._operations = teacher.architecture.by_name()
-        weights = teacher.weights  # those of tied layers under their owner's name only
-        self._ranking = {
-            name: _rank(
-                [
-                    _unit_norms(self._operations[p], weights[key], planner.channels, group)
-                    for p in group.producers
-                    if (key := f"{p}.weight") in weights
-                ]
-            )
-            for name, group in planner.channels.groups.items()
-        }
+        self._ranking = rank(teacher, planner.channels)
 
     def keep(self, group: str, count: int) -> list[int]:
         """The teacher's `count` most important units of a group, in ascending order.
@@ -102,26 +93,3 @@ def fresh_weights(architecture: Architecture, *, seed: int) -> dict[str, torch.T
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # and not those of a GPU
         return {key: value.clone() for key, value in instantiate(architecture).state_dict().items()}
-
-
-def _rank(norms: list[torch.Tensor]) -> list[int]:
-    """Units from the most to the least important; ties in the teacher's own order."""
-    units = min(len(norm) for norm in norms)
-    score = torch.zeros(units, dtype=torch.float64)
-    for norm in norms:
-        score += norm[:units] / norm[:units].mean().clamp_min(1e-12)
-    return torch.argsort(score, descending=True, stable=True).tolist()
-
-
-def _unit_norms(
-    op: Operation, weight: torch.Tensor, channels: ChannelMap, group: ChannelGroup
-) -> torch.Tensor:
-    """(units,): the L1 norm of the filters that make each unit of a group's channels."""
-    layout = channels.layouts[op.name]
-    assert layout is not None
-    axis = {"conv_transpose2d": 1, "constant": held_axis(list(weight.shape))}.get(op.kind, 0)
-    filters = weight.double().abs().movedim(axis or 0, 0)
-    structure = channels.structure(layout.parts[0])
-    units = filters.shape[0] // structure.per_unit
-    norms = filters.reshape(filters.shape[0], -1)[: units * structure.per_unit].sum(1)
-    return norms.reshape(structure.sections, units, structure.block).sum((0, 2))

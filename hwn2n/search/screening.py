@@ -65,43 +65,44 @@ class Screening:
         self._known = {_name(c.decision): c for c in brief}
         self.predictor.fit(brief)
 
-    def _sampled(self, decision: Decision) -> Sampled | None:
-        """The decision as it would be evaluated; None where it makes no network."""
-        try:
-            fitted = self.evaluator.fitter.fitted(decision)
-            return Sampled(fitted, self.evaluator.planner.count(fitted))
-        except IllegalArchitectureError:
-            return None
+    def networks(self, decisions: Sequence[Decision]) -> list[Sampled | None]:
+        """The decisions as they would be evaluated; None for one that makes no network."""
+        found: list[Sampled | None] = []
+        for decision in decisions:
+            try:
+                fitted = self.evaluator.fitter.fitted(decision)
+                found.append(Sampled(fitted, self.evaluator.planner.count(fitted)))
+            except IllegalArchitectureError:
+                found.append(None)
+        return found
 
-    def chosen(self, decisions: Sequence[Decision], wanted: int) -> list[int]:
+    def chosen(self, sampled: Sequence[Sampled | None], wanted: int) -> list[int]:
         """The indices of `wanted` of them, in order: the first as it comes, then the most promising
         of those that no candidate was yet. Without a guess, those that come first."""
-        if not self.predictor.ready or wanted >= len(decisions):
+        if not self.predictor.ready or wanted >= len(sampled):
             return list(range(wanted))
-        sampled = [self._sampled(decision) for decision in decisions]
         promise = self._guesses(sampled)
         names, new = {sampled[0].name} if sampled[0] is not None else set(), []
-        for i in sorted(range(1, len(decisions)), key=lambda i: (-(promise[i] or 0.0), i)):
+        for i in sorted(range(1, len(sampled)), key=lambda i: (-(promise[i] or 0.0), i)):
             one = sampled[i]
             if one is not None and one.name not in names and one.name not in self._known:
                 names.add(one.name)
                 new.append(i)
         best = [0, *new[: wanted - 1]]
-        rest = [i for i in range(len(decisions)) if i not in best]
+        rest = [i for i in range(len(sampled)) if i not in best]
         return sorted([*best, *rest[: wanted - len(best)]])
 
-    def best(self, decisions: Sequence[Decision]) -> list[int]:
+    def best(self, sampled: Sequence[Sampled | None]) -> list[int]:
         """Their indices, the most promising first; of equals, the earlier first."""
-        guesses = self._guesses([self._sampled(decision) for decision in decisions])
-        return sorted(range(len(decisions)), key=lambda i: (-(guesses[i] or 0.0), i))
+        guesses = self._guesses(sampled)
+        return sorted(range(len(sampled)), key=lambda i: (-(guesses[i] or 0.0), i))
 
-    def rewards(self, decisions: Sequence[Decision], epsilon: float) -> list[float | None]:
+    def rewards(self, sampled: Sequence[Sampled | None], epsilon: float) -> list[float | None]:
         """What each would earn, all that the ledger has now considered: -1 for what makes no
         network, None for what is outside the budget, or without a guess."""
         self.learn()
         if not self.predictor.ready:
-            return [None] * len(decisions)
-        sampled = [self._sampled(decision) for decision in decisions]
+            return [None] * len(sampled)
         guesses = self._guesses(sampled)
         return [
             DEGENERATE_REWARD if one is None else self._reward(one, guess, epsilon)

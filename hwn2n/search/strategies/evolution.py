@@ -90,7 +90,7 @@ class Breeder:
         drawn = [draw()]
         if self.screening is not None and self.screening.predictor.ready:
             drawn += [draw() for _ in range(self.rounds.settings.screen - 1)]
-            drawn = [drawn[i] for i in self.screening.best(drawn)]
+            drawn = [drawn[i] for i in self.screening.best(self.screening.networks(drawn))]
         return drawn[0]
 
     def founder(self, number: int) -> Decision:

@@ -51,15 +51,16 @@ def learner_for(
         steps=settings.update_steps,
     )
     name = "none" if settings.strategy == "random" else settings.learner
-    return LEARNERS[name](_policy(settings, stage, how, start_from), how_to_learn)
+    return LEARNERS[name](policy_for(settings, stage, how, start_from), how_to_learn)
 
 
-def _policy(
+def policy_for(
     settings: Settings,
     stage: RemovalStage | ShrinkageStage,
     how: StageSettings,
     start_from: Mapping[str, Path],
 ) -> Policy:
+    """A stage's policy: a loaded one, or a new one whose weights follow from the seed."""
     features = stage.steps.features.shape[1]
     removing = isinstance(stage, RemovalStage)
     if settings.strategy == "random":

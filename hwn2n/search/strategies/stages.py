@@ -87,7 +87,8 @@ def _stage(
         if screening is not None:
             rounds.evaluator.look_back(Place(name, iteration, 0))
             screening.learn(until=(name, iteration))
-            chosen = screening.chosen(decisions, how.rollouts)
+            networks = screening.networks(decisions)
+            chosen = screening.chosen(networks, how.rollouts)
         proposals = [
             Proposal(
                 decision=decisions[i],
@@ -100,7 +101,7 @@ def _stage(
         rewarded = [(*_taken(variants, row), row.reward) for row in rollouts]
         if screening is not None:
             others = [i for i in range(len(sampled)) if i not in chosen]
-            guesses = screening.rewards([decisions[i] for i in others], eps)
+            guesses = screening.rewards([networks[i] for i in others], eps)
             for i, guess in zip(others, guesses, strict=True):
                 if guess is not None:
                     rewarded.append((*sampled[i], guess))
