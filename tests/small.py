@@ -71,6 +71,12 @@ def settings(recipe: str = "fast", **changes: Any) -> Settings:
     return build_settings(build_settings(recipe, SHORT), dotted(changes))
 
 
+def as_sampled(*recipe: str, **changes: Any) -> Settings:
+    """A short search that evaluates all it samples, and shrinks what one removal leaves."""
+    plain = {"screen": 1, "shrink_from": 1, "budget_prior": False}
+    return settings(*recipe, **{**plain, **changes})
+
+
 def dotted(changes: dict[str, Any]) -> dict[str, Any]:
     return {name.replace("__", "."): value for name, value in changes.items()}
 

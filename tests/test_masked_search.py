@@ -41,7 +41,7 @@ FREE = {"project": False, "anchor": False, "shrinkage__prior": 0.0, "final__epoc
 def searched(out: Path, budget: str, **changes: Any) -> list[Candidate]:
     """The candidates of a short search; whether one of them met the budget does not matter."""
     with contextlib.suppress(BudgetNotMetError):
-        small.compress(out, budget=budget, recipe=small.settings(**{**FREE, **changes}))
+        small.compress(out, budget=budget, recipe=small.as_sampled(**{**FREE, **changes}))
     ledger = Ledger(out / "ledger.sqlite")
     found = ledger.candidates()
     ledger.close()
@@ -180,7 +180,7 @@ def run(folder: RunFolder, planner: Planner, settings: Settings, start_from: Any
 
 
 def test_a_policy_of_another_teacher_goes_with_masks_and_imitation(tmp_path: Path) -> None:
-    how = small.settings(**FREE, mask=True, imitate=2, imitate_weight=0.3)
+    how = small.as_sampled(**FREE, mask=True, imitate=2, imitate_weight=0.3)
     first = Planner(capture(small.small_teacher().model, small.SHAPE).architecture)
     other = Planner(capture(Other(), small.SHAPE).architecture)
     taught = RunFolder.create(tmp_path / "taught")

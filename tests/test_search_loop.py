@@ -75,7 +75,7 @@ def last(search: Rounds, stage: str, count: int) -> list[float]:
     ("recipe", "learner"), [("paper", "reinforce"), ("fast", "actor-critic"), ("fast", "reinforce")]
 )
 def test_both_stages_end_in_what_is_best(search: Make, recipe: str, learner: str) -> None:
-    how = small.settings(
+    how = small.as_sampled(
         recipe,
         learner=learner,
         advantage="leave-one-out",
@@ -95,7 +95,7 @@ def test_both_stages_end_in_what_is_best(search: Make, recipe: str, learner: str
 
 
 def test_stage_two_shrinks_what_the_best_of_stage_one_left(search: Make) -> None:
-    one = search(small.settings(anchor=False, removal__updates=3), removal_value)
+    one = search(small.as_sampled(anchor=False, removal__updates=3), removal_value)
     run_search(one)
     best = max(one.ledger.candidates("removal"), key=lambda c: (c.reward, -(c.id or 0)))
     removed = set(best.decision["removed"])
@@ -105,7 +105,7 @@ def test_stage_two_shrinks_what_the_best_of_stage_one_left(search: Make) -> None
 
 
 def test_the_anchor_comes_first_and_counts_for_stage_two(search: Make) -> None:
-    one = search(small.settings(), lambda decision: 0.1 if decision.removed else 0.9)
+    one = search(small.as_sampled(), lambda decision: 0.1 if decision.removed else 0.9)
     run_search(one)
     first, *others = one.ledger.candidates()
     assert (first.stage, first.iteration, first.rollout) == (ANCHOR.stage, 0, 0)
@@ -118,7 +118,7 @@ def test_random_learns_nothing_and_repeats_itself(search: Make, tmp_path: Path) 
     how = {"strategy": "random", "anchor": False, "removal__updates": 4, "shrinkage__updates": 4}
     actions = []
     for seed, formula in ((1, removal_value), (1, width_value), (2, removal_value)):
-        one = search(small.settings(seed=seed, **how), formula)
+        one = search(small.as_sampled(seed=seed, **how), formula)
         run_search(one)
         actions.append([c.actions for c in one.ledger.candidates("removal")])
         for stage in ("removal", "shrinkage"):
@@ -129,17 +129,17 @@ def test_random_learns_nothing_and_repeats_itself(search: Make, tmp_path: Path) 
 
 
 def test_stages_can_be_left_out(search: Make) -> None:
-    one = search(small.settings(removal__updates=0), width_value)
+    one = search(small.as_sampled(removal__updates=0), width_value)
     run_search(one)
     assert {c.stage for c in one.ledger.candidates()} == {"anchor", "shrinkage"}
     assert not one.folder.policy("removal").exists()
-    two = search(small.settings(removal__updates=0, shrinkage__updates=0), width_value)
+    two = search(small.as_sampled(removal__updates=0, shrinkage__updates=0), width_value)
     run_search(two)
     assert [c.stage for c in two.ledger.candidates()] == ["anchor"]
 
 
 def test_epsilon_anneals_by_update(search: Make) -> None:
-    one = search(small.settings(anchor=False, annealing=2, shrinkage__updates=3), width_value)
+    one = search(small.as_sampled(anchor=False, annealing=2, shrinkage__updates=3), width_value)
     run_search(one)
     expected = [1.0, 1.0, 0.0625, 0.0625, 1.0, 1.0, 0.0625, 0.0625, 0.0, 0.0]
     assert one.evaluator.epsilons == expected  # type: ignore[attr-defined]
@@ -147,7 +147,7 @@ def test_epsilon_anneals_by_update(search: Make) -> None:
 
 
 def test_what_is_reported(search: Make) -> None:
-    one = search(small.settings(anchor=False), removal_value)
+    one = search(small.as_sampled(anchor=False), removal_value)
     run_search(one)
     heard: list[StageProgress] = one.reporter.stages  # type: ignore[attr-defined]
     assert [p.candidates for p in heard] == [1, 2, 3, 4] * 2
@@ -162,7 +162,7 @@ def test_what_is_reported(search: Make) -> None:
 
 
 def test_a_policy_starts_where_another_ended(search: Make) -> None:
-    how = small.settings(
+    how = small.as_sampled(
         anchor=False,
         shrinkage__updates=0,
         removal={"updates": 25, "rollouts": 5, "lr": 0.05, "prior": 0.0},
@@ -170,7 +170,7 @@ def test_a_policy_starts_where_another_ended(search: Make) -> None:
     taught = search(how, removal_value)
     run_search(taught)
     path = taught.folder.policy("removal")
-    once = small.settings(
+    once = small.as_sampled(
         anchor=False,
         seed=9,
         shrinkage__updates=0,
@@ -193,17 +193,17 @@ def test_the_search_does_not_touch_global_random_numbers(search: Make) -> None:
 
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
-    run_search(search(small.settings(), removal_value))
+    run_search(search(small.as_sampled(), removal_value))
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_ledger_rows_are_what_was_done(search: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are there already are not evaluated, and their actions are the ones reinforced."""
-    one = search(small.settings(anchor=False, shrinkage__updates=0), removal_value)
+    one = search(small.as_sampled(anchor=False, shrinkage__updates=0), removal_value)
     run_search(one)
     rows = one.ledger.candidates("removal")
     seen: list[Any] = []
-    two = search(small.settings(anchor=False, shrinkage__updates=0, seed=77), removal_value)
+    two = search(small.as_sampled(anchor=False, shrinkage__updates=0, seed=77), removal_value)
     by_place = {(c.iteration, c.rollout): c for c in rows}
     two.evaluator.evaluate = lambda proposals, **_: (  # type: ignore[method-assign]
         two.ledger.add(by_place[p.place.iteration, p.place.rollout]) for p in proposals
