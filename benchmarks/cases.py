@@ -44,6 +44,9 @@ CASES: dict[str, Case] = {
     "digits-2%": Case(
         teacher="resnet20 on digits", data="digits", limits={"params": "2%"}, overrides={}
     ),
+    "digits-1%": Case(
+        teacher="resnet20 on digits", data="digits", limits={"params": "1%"}, overrides={}
+    ),
     "digits-flops-10%": Case(
         teacher="resnet20 on digits", data="digits", limits={"flops": "10%"}, overrides={}
     ),
