@@ -68,8 +68,8 @@ def choose(made: Screening, decisions: Sequence[Decision], wanted: int) -> list[
     return made.chosen(made.networks(decisions), wanted)
 
 
-def earn(made: Screening, decisions: Sequence[Decision], epsilon: float) -> list[float | None]:
-    return made.rewards(made.networks(decisions), epsilon)
+def earn(made: Screening, decisions: Sequence[Decision]) -> list[float | None]:
+    return made.rewards(made.networks(decisions))
 
 
 def widths(*numbers: int) -> list[Decision]:
@@ -83,6 +83,13 @@ def test_the_first_and_the_most_promising_are_chosen(workbench: Make) -> None:
     assert choose(made, widths(5, 5, 5, 5), 3) == [0, 1, 2], "unless there is no other"
     assert choose(made, [NO_NETWORK, *widths(4, 5), NO_NETWORK], 3) == [0, 1, 2]
     assert choose(made, widths(1, 2), 2) == [0, 1]
+
+
+def test_without_a_budget_what_is_smaller_promises_more(workbench: Make) -> None:
+    """The reward is the paper's there: the most accurate network would be the teacher."""
+    made = screening(workbench())
+    alike = [Decision(widths={"conv1": 4, "conv2": n, "conv3": 6}) for n in (8, 7, 2, 5)]
+    assert choose(made, alike, 2) == [0, 2]
 
 
 def test_what_was_trained_is_not_chosen_again(workbench: Make) -> None:
@@ -101,14 +108,14 @@ def test_without_a_guess_those_that_come_first_are_chosen(workbench: Make) -> No
     made = Screening(bench.evaluator, bench.ledger)
     made.learn()
     assert choose(made, widths(1, 2, 7, 4), 2) == [0, 1]
-    assert earn(made, widths(1, 2), 0.0) == [None, None]
+    assert earn(made, widths(1, 2)) == [None, None]
 
 
 def test_what_others_would_have_earned(workbench: Make) -> None:
     """-1 for no network, nothing for what is outside, else the reward of the guess."""
     bench = workbench(HALF, project=False, forecast=False)
     whole = Decision(widths={"conv1": 8, "conv2": 8, "conv3": 6})
-    degenerate, outside, inside = earn(screening(bench), [NO_NETWORK, whole, *widths(4)], 0.5)
+    degenerate, outside, inside = earn(screening(bench), [NO_NETWORK, whole, *widths(4)])
     assert degenerate == -1.0 and outside is None
     assert inside == pytest.approx(0.4 / bench.evaluator.rows.teacher_accuracy)
 
@@ -118,7 +125,7 @@ def test_what_is_known_is_not_guessed(workbench: Make) -> None:
     proposal = Proposal(decision=widths(4)[0], place=Place("shrinkage", 0, 0), actions=(1,))
     [row] = bench.evaluator.evaluate([proposal], epsilon=0.0)
     made = screening(bench)
-    assert earn(made, [proposal.decision], 0.0) == [pytest.approx(row.reward)]
+    assert earn(made, [proposal.decision]) == [pytest.approx(row.reward)]
 
 
 @pytest.mark.parametrize("strategy", ["policies", "random", "evolution"])

@@ -13,6 +13,7 @@ A row of the ledger never has a guess.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -81,11 +82,10 @@ class Screening:
         of those that no candidate was yet. Without a guess, those that come first."""
         if not self.predictor.ready or wanted >= len(sampled):
             return list(range(wanted))
-        promise = self._guesses(sampled)
         names, new = {sampled[0].name} if sampled[0] is not None else set(), []
-        for i in sorted(range(1, len(sampled)), key=lambda i: (-(promise[i] or 0.0), i)):
+        for i in self.best(sampled):
             one = sampled[i]
-            if one is not None and one.name not in names and one.name not in self._known:
+            if i and one is not None and one.name not in names and one.name not in self._known:
                 names.add(one.name)
                 new.append(i)
         best = [0, *new[: wanted - 1]]
@@ -93,23 +93,26 @@ class Screening:
         return sorted([*best, *rest[: wanted - len(best)]])
 
     def best(self, sampled: Sequence[Sampled | None]) -> list[int]:
-        """Their indices, the most promising first; of equals, the earlier first."""
-        guesses = self._guesses(sampled)
-        return sorted(range(len(sampled)), key=lambda i: (-(guesses[i] or 0.0), i))
+        """Their indices, the highest guessed reward first; of equals, the earlier first."""
+        rewards = self._rewards(sampled)
+        promise = [-math.inf if reward is None else reward for reward in rewards]
+        return sorted(range(len(sampled)), key=lambda i: (-promise[i], i))
 
-    def rewards(self, sampled: Sequence[Sampled | None], epsilon: float) -> list[float | None]:
+    def rewards(self, sampled: Sequence[Sampled | None]) -> list[float | None]:
         """What each would earn, all that the ledger has now considered: -1 for what makes no
         network, None for what is outside the budget, or without a guess."""
         self.learn()
-        if not self.predictor.ready:
-            return [None] * len(sampled)
+        return self._rewards(sampled) if self.predictor.ready else [None] * len(sampled)
+
+    def _rewards(self, sampled: Sequence[Sampled | None]) -> list[float | None]:
         guesses = self._guesses(sampled)
         return [
-            DEGENERATE_REWARD if one is None else self._reward(one, guess, epsilon)
+            DEGENERATE_REWARD if one is None else self._reward(one, guess)
             for one, guess in zip(sampled, guesses, strict=True)
         ]
 
-    def _reward(self, one: Sampled, guess: float | None, epsilon: float) -> float | None:
+    def _reward(self, one: Sampled, guess: float | None) -> float | None:
+        """Of a network inside the budget, so that epsilon does not matter."""
         if guess is None:
             return None
         rows = self.evaluator.rows
@@ -118,7 +121,7 @@ class Screening:
             teacher_accuracy=rows.teacher_accuracy,
             compression=rows.compression(as_cost(one.counts)),
             satisfied=True,
-            epsilon=epsilon,
+            epsilon=0.0,
             formula=self.evaluator.settings.formula,
         ).reward
 

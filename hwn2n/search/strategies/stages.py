@@ -101,7 +101,7 @@ def _stage(
         rewarded = [(*_taken(variants, row), row.reward) for row in rollouts]
         if screening is not None:
             others = [i for i in range(len(sampled)) if i not in chosen]
-            guesses = screening.rewards([networks[i] for i in others], eps)
+            guesses = screening.rewards([networks[i] for i in others])
             for i, guess in zip(others, guesses, strict=True):
                 if guess is not None:
                     rewarded.append((*sampled[i], guess))
