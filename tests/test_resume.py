@@ -141,7 +141,8 @@ def test_other_processes_with_other_hash_seeds(
     _, err = first.communicate(timeout=100)
     assert first.returncode == 130, err
     assert err == f"interrupted; go on with: hwn2n compress --resume {run}\n"
-    assert len(rows(run)) == 2, "the candidate in hand was not finished"
+    done = [row["state"] for row in rows(run)]
+    assert done.count("trained") == 2 and done[-1] == "trained", "the one in hand, and no other"
     second = process(run, "in-checkpoint-1", hash_seed=2)
     second.communicate(timeout=100)
     assert second.returncode == -signal.SIGKILL
