@@ -60,9 +60,10 @@ def test_the_best_few_train_again_and_the_best_of_them_is_the_student(tmp_path: 
     assert all(c.state.value == "trained" and c.satisfied for c in longer)
     assert all(c.expected != c.accuracy for c in briefly if c.accuracy)
     assert all(c.expected == c.accuracy for c in longer), "activations count no more"
-    winner = max(longer, key=lambda c: c.accuracy or 0.0)
-    assert read_json(tmp_path / "run" / "checkpoints" / "choice.json") == {"candidate": winner.id}
-    assert result.student["search_accuracy"] == winner.accuracy
+    highest = max(c.accuracy or 0.0 for c in longer)
+    choice = read_json(tmp_path / "run" / "checkpoints" / "choice.json")
+    assert choice["candidate"] in {c.id for c in longer if c.accuracy == highest}
+    assert result.student["search_accuracy"] == highest
 
 
 def test_the_anchor_competes_wherever_the_brief_training_left_it(tmp_path: Path) -> None:
@@ -117,8 +118,8 @@ def test_one_that_is_a_little_outside_now_tries_again_narrower(
     _, rows = compressed(tmp_path / "run", target=target, budget=budget)
     longer = [c for c in rows if c.stage == STAGE]
     assert [c.satisfied for c in longer] == [False, *[True] * (len(longer) - 1)]
-    anchor = next(c for c in rows if c.stage == ANCHOR.stage and c.satisfied)
-    assert anchor.decision in [c.decision for c in longer]
+    anchors = [c.decision for c in rows if c.stage == ANCHOR.stage and c.satisfied]
+    assert any(c.decision in anchors for c in longer)
     outside, again = longer[0], longer[-1]
     assert (again.iteration, again.rollout) == (1, 0)
     before, after = (Decision.from_json(c.decision) for c in (outside, again))
