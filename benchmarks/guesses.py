@@ -6,7 +6,7 @@ At each size (`--sizes`, shares of the teacher's parameters or FLOPs, `--column`
 search has chosen, as benchmarks/proxies.py draws them, are trained as `recipe: fast` trains
 candidates. Then, many times over, the predictor of `hwn2n.search.predictor` is fitted on some of
 them, drawn at random, and ranks all others. Beside it stands what needs no fit: to rank them by
-their activations. Resumable.
+their activations. Networks that the results file has are not trained again.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ compare with (benchmarks/inheriting.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -42,6 +42,10 @@ def by_contribution(teacher: Captured, channels: ChannelMap) -> dict[str, list[i
     """By what readers get of each unit, see above."""
     sent, read = ({name: _zeros(g) for name, g in channels.groups.items()} for _ in range(2))
     normalised: set[str] = set()
+    readers: dict[str, list[Operation]] = {}
+    for op in teacher.architecture:
+        for name in op.inputs:
+            readers.setdefault(name, []).append(op)
     for op in teacher.architecture:
         weight = teacher.weights.get(f"{op.name}.weight")
         if weight is None or not op.inputs:
@@ -50,16 +54,16 @@ def by_contribution(teacher: Captured, channels: ChannelMap) -> dict[str, list[i
         if layout is None:
             continue
         if op.kind == "batch_norm":
-            normalised |= _scatter(_variance(teacher, op), layout, channels, sent)
+            normalised |= _scatter(
+                _variance(teacher, op, readers.get(op.name, [])), layout, channels, sent
+            )
         elif (columns := _columns(op, weight)) is not None:
             _scatter(columns / columns.mean().clamp_min(_TINY), layout, channels, read)
     ranked = {}
     for name, group in channels.groups.items():
         energy = sent[name]
         if name not in normalised:
-            energy = torch.zeros_like(energy)
-            for norms in _filters(teacher, channels, group, lambda w: w.square()):
-                energy += norms[: len(energy)] / norms.mean().clamp_min(_TINY)
+            energy = _filters(teacher, channels, group, torch.square)
         ranked[name] = _ranked(energy * read[name] if bool(read[name].any()) else energy)
     return ranked
 
@@ -67,13 +71,10 @@ def by_contribution(teacher: Captured, channels: ChannelMap) -> dict[str, list[i
 def by_filters(teacher: Captured, channels: ChannelMap) -> dict[str, list[int]]:
     """By the summed L1 norm of the filters that make a unit, each layer's divided by their mean so
     that layers of different fan-in count alike."""
-    ranked = {}
-    for name, group in channels.groups.items():
-        score = _zeros(group)
-        for norms in _filters(teacher, channels, group, lambda w: w.abs()):
-            score += norms[: len(score)] / norms.mean().clamp_min(_TINY)
-        ranked[name] = _ranked(score)
-    return ranked
+    return {
+        name: _ranked(_filters(teacher, channels, group, torch.abs))
+        for name, group in channels.groups.items()
+    }
 
 
 def _zeros(group: ChannelGroup) -> Tensor:
@@ -84,11 +85,10 @@ def _ranked(score: Tensor) -> list[int]:
     return torch.argsort(score, descending=True, stable=True).tolist()
 
 
-def _variance(teacher: Captured, norm: Operation) -> Tensor:
+def _variance(teacher: Captured, norm: Operation, readers: Sequence[Operation]) -> Tensor:
     """Of what each channel of a batch normalisation sends, behind an activation if only one reads
     it."""
     gamma = teacher.weights[f"{norm.name}.weight"].double()
-    readers = [op for op in teacher.architecture if norm.name in op.inputs]
     if len(readers) != 1 or readers[0].kind != "activation":
         return gamma.square()
     beta = teacher.weights.get(f"{norm.name}.bias")
@@ -145,10 +145,10 @@ def _filters(
     channels: ChannelMap,
     group: ChannelGroup,
     of: Callable[[Tensor], Tensor],
-) -> Iterator[Tensor]:
-    """(units,) of each producer with weights: the sums of what `of` makes of the weights in the
-    filters that make each unit."""
-    operations = teacher.architecture.by_name()
+) -> Tensor:
+    """(units,): what `of` makes of the weights in the filters that make each unit, summed, of each
+    producer in shares of its mean unit's."""
+    score, operations = _zeros(group), teacher.architecture.by_name()
     for producer in group.producers:
         weight = teacher.weights.get(f"{producer}.weight")
         layout = channels.layouts[producer]
@@ -161,4 +161,6 @@ def _filters(
         structure = channels.structure(layout.parts[0])
         units = filters.shape[0] // structure.per_unit
         sums = filters.reshape(filters.shape[0], -1)[: units * structure.per_unit].sum(1)
-        yield sums.reshape(structure.sections, units, structure.block).sum((0, 2))
+        norms = sums.reshape(structure.sections, units, structure.block).sum((0, 2))
+        score += norms[: len(score)] / norms.mean().clamp_min(_TINY)
+    return score

@@ -12,7 +12,7 @@ The paper has no such step; `recipe: paper` does without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from fractions import Fraction
 
@@ -61,16 +61,11 @@ def project(
     upper, cost_of = upper_rows(constraints), forecast or as_cost
     if not upper.rows:
         return decision
-    _, channels = planner.left(decision.removed)
-    free = {
-        name: decision.widths.get(name, group.width)
-        for name, group in channels.groups.items()
-        if not group.frozen
-    }
+    groups, free = _free(planner, decision)
 
     def scaled(numerator: int, denominator: int) -> Decision:
         widths = {
-            name: allowed.at_most(channels.groups[name], width * numerator // denominator)
+            name: allowed.at_most(groups[name], width * numerator // denominator)
             for name, width in free.items()
         }
         return replace(decision, widths=widths)
@@ -87,12 +82,8 @@ def project(
         raise IllegalArchitectureError(
             f"even with {_least_widths(allowed)} it is outside the budget: {worst.source}"
         )
-    factors = sorted(
-        {(part, whole) for whole in set(free.values()) for part in range(1, whole + 1)},
-        key=lambda factor: factor[0] / factor[1],
-    )
-    best = _last(lambda i: inside(scaled(*factors[i])), len(factors))
-    return scaled(0, 1) if best is None else scaled(*factors[best])
+    factors = {(part, whole) for whole in set(free.values()) for part in range(1, whole + 1)}
+    return _largest(factors, scaled, inside) or scaled(0, 1)
 
 
 def widened(planner: Planner, decision: Decision, allowed: Widths = Widths()) -> Decision:  # noqa: B008 - frozen
@@ -128,9 +119,7 @@ def topped_up(
     the limits choose nothing. As `project` otherwise.
     """
     upper, cost_of = upper_rows(constraints), forecast or as_cost
-    _, channels = planner.left(decision.removed)
-    groups = {name: group for name, group in channels.groups.items() if not group.frozen}
-    now = {name: decision.widths.get(name, group.width) for name, group in groups.items()}
+    groups, now = _free(planner, decision)
 
     def inside(candidate: Decision) -> bool:
         return upper.satisfied(cost_of(planner.count(candidate)))
@@ -142,18 +131,15 @@ def topped_up(
         }
         return replace(decision, widths=widths)
 
-    factors = sorted(
-        {
-            (part, now[name])
-            for name, g in groups.items()
-            for part in range(now[name] + 1, g.width + 1)
-        },
-        key=lambda factor: factor[0] / factor[1],
-    )
-    if not upper.rows or not factors or not inside(decision) or inside(grown(*factors[-1])):
+    factors = {
+        (part, now[name])
+        for name, g in groups.items()
+        for part in range(now[name] + 1, g.width + 1)
+    }
+    whole = max((group.width for group in groups.values()), default=1)
+    if not upper.rows or not factors or not inside(decision) or inside(grown(whole, 1)):
         return decision
-    best = _last(lambda i: inside(grown(*factors[i])), len(factors))
-    return decision if best is None else grown(*factors[best])
+    return _largest(factors, grown, inside) or decision
 
 
 def filled(
@@ -179,6 +165,24 @@ def upper_rows(constraints: Constraints) -> Constraints:
 
 def _is_upper(row: Row) -> bool:
     return all(coefficient >= 0 for coefficient in row.coefficients.values())
+
+
+def _free(planner: Planner, decision: Decision) -> tuple[dict[str, ChannelGroup], dict[str, int]]:
+    """The groups of what is left whose widths may change, and the widths that they have."""
+    _, channels = planner.left(decision.removed)
+    groups = {name: group for name, group in channels.groups.items() if not group.frozen}
+    return groups, {name: decision.widths.get(name, g.width) for name, g in groups.items()}
+
+
+def _largest(
+    factors: Collection[tuple[int, int]],
+    scaled: Callable[[int, int], Decision],
+    inside: Callable[[Decision], bool],
+) -> Decision | None:
+    """The decision of the largest of the factors (numerator, denominator) that is inside."""
+    rising = sorted(factors, key=lambda factor: factor[0] / factor[1])
+    best = _last(lambda i: inside(scaled(*rising[i])), len(rising))
+    return None if best is None else scaled(*rising[best])
 
 
 def _last(holds: Callable[[int], bool], count: int) -> int | None:

@@ -52,6 +52,7 @@ class Screening:
         self.ledger = ledger
         self.predictor = AccuracyPredictor(evaluator.planner)
         self._known: dict[str, Candidate] = {}
+        self._learned: list[Candidate] = []
 
     def learn(self, *, until: tuple[str, int] | None = None) -> None:
         """Learn from the ledger; of this stage, from iterations before `until` only."""
@@ -63,6 +64,9 @@ class Screening:
     def fit(self, rows: Sequence[Candidate]) -> None:
         """Learn from these rows, as far as they were trained briefly, and from no others."""
         brief = [c for c in rows if c.stage != RUNOFF and c.state in (State.TRAINED, State.REUSED)]
+        if brief == self._learned:
+            return  # an update begins with what the one before ended with
+        self._learned = brief
         self._known = {_name(c.decision): c for c in brief}
         self.predictor.fit(brief)
 
