@@ -28,7 +28,7 @@ from hwn2n.run.clock import Clock
 from hwn2n.run.folder import RunFolder
 from hwn2n.run.progress import Silent
 from hwn2n.run.stop import Stop
-from hwn2n.search.assemble import Workbench
+from hwn2n.search.assemble import Workbench, assemble
 from hwn2n.search.loop import Rounds, run_search
 from hwn2n.search.recipes import build_settings
 from hwn2n.search.settings import Settings
@@ -200,20 +200,35 @@ def compress(out: Path, **changes: Any) -> Result:
     return hwn2n.compress(values.pop("model"), **values)
 
 
+def workbench(folder: Path, *rows: str, **changes: Any) -> Workbench:
+    """The workbench of a short search under a budget of these rows; its ledger is left open."""
+    return assemble(
+        teacher=small_teacher(),
+        data=small_data(),
+        budget=budget(*rows),
+        target=CalmTarget(),
+        settings=settings(**changes),
+        folder=RunFolder.create(folder),
+    )
+
+
+def rounds(bench: Workbench, folder: Path | None = None, stop: Stop | None = None) -> Rounds:
+    """What the search of a workbench works on; it writes into `folder`, or beside its ledger."""
+    return Rounds(
+        planner=bench.planner,
+        evaluator=bench.evaluator,
+        ledger=bench.ledger,
+        folder=RunFolder(folder or bench.ledger.path.parent),
+        settings=bench.settings,
+        reporter=Silent(),
+        stop=stop or Stop(),
+        clock=Clock(bench.ledger),
+    )
+
+
 def search(bench: Workbench, folder: Path, stop: Stop | None = None) -> None:
     """The search of a workbench, and no more of its run."""
-    run_search(
-        Rounds(
-            planner=bench.planner,
-            evaluator=bench.evaluator,
-            ledger=bench.ledger,
-            folder=RunFolder(folder),
-            settings=bench.settings,
-            reporter=Silent(),
-            stop=stop or Stop(),
-            clock=Clock(bench.ledger),
-        )
-    )
+    run_search(rounds(bench, folder, stop))
 
 
 def files(folder: Path) -> set[str]:

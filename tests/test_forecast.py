@@ -15,8 +15,7 @@ from hwn2n.budget.cost import Cost, Reading, cost_to_json
 from hwn2n.network.counts import Counts
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.run.candidate import Candidate, State
-from hwn2n.run.folder import RunFolder
-from hwn2n.search.assemble import Workbench, assemble
+from hwn2n.search.assemble import Workbench
 from hwn2n.search.forecast import Forecast, forecast_for
 from hwn2n.search.proposals import Place, Proposal
 
@@ -164,14 +163,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Workbench] = []
 
     def build(*rows: str, **changes: Any) -> Workbench:
-        bench = assemble(
-            teacher=small.small_teacher(),
-            data=small.small_data(),
-            budget=small.budget(*rows),
-            target=small.CalmTarget(),
-            settings=small.settings(**changes),
-            folder=RunFolder.create(tmp_path / f"run{len(made)}"),
-        )
+        bench = small.workbench(tmp_path / f"run{len(made)}", *rows, **changes)
         made.append(bench)
         return bench
 

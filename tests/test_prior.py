@@ -9,12 +9,7 @@ from networks import planner_of
 
 from hwn2n.budget.load import load_budget
 from hwn2n.network.decision import NOTHING, Decision
-from hwn2n.run.clock import Clock
-from hwn2n.run.folder import RunFolder
-from hwn2n.run.progress import Silent
-from hwn2n.run.stop import Stop
 from hwn2n.search.anchor import evaluate_anchor
-from hwn2n.search.assemble import assemble
 from hwn2n.search.choices.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
 from hwn2n.search.choices.prior import (
     kept_at_budget,
@@ -24,7 +19,6 @@ from hwn2n.search.choices.prior import (
 )
 from hwn2n.search.policies.removal import KEEP
 from hwn2n.search.projection import project
-from hwn2n.search.rounds import Rounds
 from hwn2n.search.strategies.learning import prior_for
 from hwn2n.search.widths import Widths
 
@@ -80,26 +74,7 @@ def test_the_tighter_the_budget_the_fewer_layers_are_kept(width, kept):
 
 
 def rounds(tmp_path, *rows, **changes):
-    folder = RunFolder.create(tmp_path / "run")
-    settings = small.settings(budget_prior=True, **changes)
-    bench = assemble(
-        teacher=small.small_teacher(),
-        data=small.small_data(),
-        budget=small.budget(*rows),
-        target=small.CalmTarget(),
-        settings=settings,
-        folder=folder,
-    )
-    return Rounds(
-        planner=bench.planner,
-        evaluator=bench.evaluator,
-        ledger=bench.ledger,
-        folder=folder,
-        settings=settings,
-        reporter=Silent(),
-        stop=Stop(),
-        clock=Clock(bench.ledger),
-    )
+    return small.rounds(small.workbench(tmp_path / "run", *rows, budget_prior=True, **changes))
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from hwn2n.errors import InterruptedRunError
 from hwn2n.network.counts import Counts
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
-from hwn2n.run.folder import RunFolder
 from hwn2n.run.stop import Stop
-from hwn2n.search.assemble import Workbench, assemble
+from hwn2n.search.assemble import Workbench
 from hwn2n.search.learners.base import Learner
 from hwn2n.search.proposals import Place, Proposal
 from hwn2n.search.screening import Screening
@@ -30,14 +29,7 @@ def workbench(tmp_path: Path) -> Iterator[Make]:
     made: list[Workbench] = []
 
     def build(*rows: str, folder: Path | None = None, **changes: Any) -> Workbench:
-        bench = assemble(
-            teacher=small.small_teacher(),
-            data=small.small_data(),
-            budget=small.budget(*rows),
-            target=small.CalmTarget(),
-            settings=small.settings(**changes),
-            folder=RunFolder.create(folder or tmp_path / f"run{len(made)}"),
-        )
+        bench = small.workbench(folder or tmp_path / f"run{len(made)}", *rows, **changes)
         made.append(bench)
         return bench
 
