@@ -51,6 +51,7 @@ class FakeEvaluator:
         self.countable = small.budget("{metric: params, max: 90%}").resolve(
             small.CalmTarget().measure(small.small_teacher().model, small.SHAPE, ["params"])
         )
+        self.constraints = self.countable
         self.limits = Limits(small.budget(), {})
         self.fitter = SimpleNamespace(scales=True, forecast=None)
         self.epsilons: list[float] = []

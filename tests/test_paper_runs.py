@@ -103,7 +103,7 @@ def test_a_teacher_is_taught_once_and_says_how(
 
 def test_the_second_stage_takes_the_first_ones_candidates_over(lab: Lab, first: Any) -> None:
     teacher, asked, _ = first
-    both = Search(what="stages12", recipe="fast", seed=0)
+    both = Search(what="both", recipe="fast", seed=0, overrides={"anchor": False})
     found = search(lab, teacher, both, on=asked.folder(lab, teacher))
     assert found["candidates"]["all"] == 8 + RECIPES["fast"].runoff
     ledgers = [Ledger(s.folder(lab, teacher) / "ledger.sqlite") for s in (asked, both)]
@@ -111,7 +111,7 @@ def test_the_second_stage_takes_the_first_ones_candidates_over(lab: Lab, first: 
     for ledger in ledgers:
         ledger.close()
     assert removal[0] == removal[1] and len(removal[0]) == 4
-    other = Search(what="other", recipe="fast", seed=1)
+    other = Search(what="other", recipe="fast", seed=1, overrides={"anchor": False})
     with pytest.raises(InputError, match="differs in seed"):
         search(lab, teacher, other, on=asked.folder(lab, teacher))
     assert not other.folder(lab, teacher).exists()
@@ -173,7 +173,7 @@ def test_a_search_that_was_taken_over_is_the_one_it_would_have_been(lab: Lab, fi
     teacher, asked, _ = first
     ledgers = []
     for what, on in (("whole", None), ("taken", asked.folder(lab, teacher))):
-        both = Search(what=what, recipe="fast", seed=0)
+        both = Search(what=what, recipe="fast", seed=0, overrides={"anchor": False})
         search(lab, teacher, both, on=on)
         ledger = Ledger(both.folder(lab, teacher) / "ledger.sqlite")
         ledgers.append([(c.stage, c.actions, c.accuracy, c.reward) for c in ledger.candidates()])

@@ -9,7 +9,7 @@ from networks import planner_of
 
 from hwn2n.budget.load import load_budget
 from hwn2n.network.decision import NOTHING, Decision
-from hwn2n.search.anchor import evaluate_anchor
+from hwn2n.search.anchor import evaluate_anchors
 from hwn2n.search.choices.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
 from hwn2n.search.choices.prior import (
     kept_at_budget,
@@ -82,7 +82,7 @@ def rounds(tmp_path, *rows, **changes):
 )
 def test_the_width_at_the_budget_is_that_of_the_anchor(tmp_path, row):
     one = rounds(tmp_path, row)
-    evaluate_anchor(one)
+    evaluate_anchors(one)
     widths = one.ledger.candidates("anchor")[-1].decision["widths"]
     share = sum(widths.get(name, whole) / whole for name, whole in WHOLE.items()) / len(WHOLE)
     assert 0 < share < 1

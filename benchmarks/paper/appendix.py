@@ -1,7 +1,8 @@
 """The appendix's comparisons: one thing changed at a time, on MNIST with Conv4.
 
-Every arm has as many candidates as the recipe's own search. Rewards of different formulas are not
-comparable, so each arm shows the student that it ended with, too.
+Every arm has as many candidates as the recipe's own search, and no anchor, which no arm found.
+Rewards of different formulas are not comparable, so each arm shows the student that it ended with,
+too.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class ComparisonRow(Row):
         arms: dict[str, Runs] = {name: [] for name in self.changes}
         for seed in seeds:
             for name, changes in self.changes.items():
-                even = _evenly(settings, changes)
+                even = {"anchor": False, **_evenly(settings, changes)}
                 what = f"compared-{_digest(lab.settings(recipe, even))}"
                 asked = Search(what=what, recipe=recipe, seed=seed, overrides=even)
                 row = search(lab, teacher, asked)

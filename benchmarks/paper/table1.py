@@ -16,7 +16,8 @@ from benchmarks.paper.lab import Lab, Teacher
 from benchmarks.paper.rows import Row, Runs
 from benchmarks.paper.search import SAME, Search, search, uniform
 
-FIRST_STAGE: dict[str, Any] = {"shrinkage.updates": 0}
+FIRST_STAGE: dict[str, Any] = {"anchor": False, "shrinkage.updates": 0}
+"""Removal alone: no anchor, which is shrunk."""
 
 ARCHITECTURES: dict[str, str] = {
     "conv4": "Conv4",
@@ -49,7 +50,7 @@ class CompressionRow(Row):
     table: ClassVar[str] = "Table 1: compression"
 
     def arms(self, lab: Lab, recipe: str, seeds: Sequence[int]) -> tuple[Teacher, dict[str, Runs]]:
-        """Removal first, whichever stage is asked for: both rows share its candidates."""
+        """The search of each seed, and a network as large as its student."""
         teacher = lab.teacher(self.data, self.arch, recipe)
         arms: dict[str, Runs] = {"student": [], SAME: []}
         for seed in seeds:
@@ -64,12 +65,17 @@ class CompressionRow(Row):
 def compressed(
     lab: Lab, teacher: Teacher, recipe: str, seed: int, *, stages: int = 2
 ) -> tuple[Search, dict[str, Any]]:
-    """The search of table 1, which other tables compare with, and what it found."""
+    """The search of table 1, which other tables compare with, and what it found.
+
+    Without an anchor both rows share the candidates of the first stage.
+    """
     first = Search(what="stage1", recipe=recipe, seed=seed, overrides=FIRST_STAGE)
-    found = search(lab, teacher, first)
     if stages == 1:
-        return first, found
+        return first, search(lab, teacher, first)
     both = Search(what="stages12", recipe=recipe, seed=seed)
+    if lab.settings(recipe).anchor:
+        return both, search(lab, teacher, both)
+    search(lab, teacher, first)
     return both, search(lab, teacher, both, on=first.folder(lab, teacher))
 
 

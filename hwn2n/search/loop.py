@@ -4,7 +4,7 @@
 Departures of the search from the paper, by their numbers in docs/method.md, which has their reasons
 and all others. Each is a setting, and off in `recipe: paper`:
 
-12. The uniformly shrunk teacher may be evaluated first, as an anchor (`anchor`).
+12. The uniformly shrunk teacher may be evaluated first, as an anchor (`anchor`, anchor.py).
 13. Decisions may be scaled to what is countable of the budget (`project`, projection.py).
 14. The first policies may prefer to keep (`removal.prior`, `shrinkage.prior`, choices/prior.py).
 15. Advantages may be leave-one-out, not against the moving average (`advantage`, `normalise`).
@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from hwn2n.search.anchor import evaluate_anchor
+from hwn2n.search.anchor import evaluate_anchors
 from hwn2n.search.rounds import ANCHOR, SEARCH, Rounds
 from hwn2n.search.runoff import run_off
 from hwn2n.search.strategies.evolution import run_evolution
@@ -46,8 +46,8 @@ def run_search(rounds: Rounds, start_from: Mapping[str, Path] | None = None) -> 
     Raises `InterruptedRunError` where it was asked to stop.
     """
     settings = rounds.settings
-    if settings.anchor and rounds.evaluator.fitter.scales:
-        evaluate_anchor(rounds)
+    if settings.anchor:
+        evaluate_anchors(rounds)
     if settings.strategy in ("evolution", "local"):
         run_evolution(rounds)
     else:

@@ -79,26 +79,34 @@ def prior_for(
     rounds: Rounds, stage: RemovalStage | ShrinkageStage, strength: float
 ) -> torch.Tensor:
     """What policies prefer in this stage before they have learned anything, in logits."""
+    settings, width = rounds.settings, None
+    if settings.budget_prior:
+        width = _anchors_width(rounds) or _width_at_budget(rounds)
     if isinstance(stage, RemovalStage):
-        width = _width_at_budget(rounds) if rounds.settings.budget_prior else None
         return removal_prior(stage, strength if width is None else kept_at_budget(width))
-    if rounds.settings.project:
+    if width is not None and not rounds.evaluator.constraints.rows:
+        return shrinkage_prior(stage, strength, max(min(SHRINK_VALUES), width))
+    if settings.project:
         return shrinkage_prior(stage, strength)
     share = share_at_budget(
-        rounds.planner, stage.removed, rounds.evaluator.countable, rounds.settings.widths
+        rounds.planner, stage.removed, rounds.evaluator.countable, settings.widths
     )
     return shrinkage_prior(stage, strength, share)
 
 
-def _width_at_budget(rounds: Rounds) -> float | None:
-    """The share of the teacher's widths at which its uniformly narrowed network is inside: that of
-    the anchor, or by what can be counted; None where nothing limits it."""
+def _anchors_width(rounds: Rounds) -> float | None:
+    """The share of the teacher's widths that the best anchor has; None where there is none."""
     _, channels = rounds.planner.left(frozenset())
     groups = [group for group in channels.groups.values() if not group.frozen]
     anchors = [c for c in rounds.ledger.candidates(ANCHOR.stage) if c.satisfied]
-    if anchors and groups:
-        widths = Decision.from_json(anchors[-1].decision).widths
-        return mean(widths.get(group.name, group.width) / group.width for group in groups)
+    if not anchors or not groups:
+        return None
+    widths = Decision.from_json(max(anchors, key=lambda c: c.reward).decision).widths
+    return mean(widths.get(group.name, group.width) / group.width for group in groups)
+
+
+def _width_at_budget(rounds: Rounds) -> float | None:
+    """The share of them that meets what can be counted of the budget; None where nothing can be."""
     countable = rounds.evaluator.countable
     if not upper_rows(countable).rows:
         return None
