@@ -60,7 +60,7 @@ def table(
             str(len({r["candidate"] for r in mine})),
             str(len({r["seed"] for r in mine})),
             f"{statistics.median(r['seconds'] for r in mine):.1f}",
-            *(_with_interval(pairs, within=within) for within in (False, True)),
+            *(with_interval(pairs, within=within) for within in (False, True)),
         ]
         for weight in WEIGHTS if activations else ():
             promised = [
@@ -68,15 +68,15 @@ def table(
                 for r in mine
                 for share in [activations[r["candidate"]]]
             ]
-            cells.append(_with_interval(promised, within=True))
+            cells.append(with_interval(promised, within=True))
         if noisy:
             again = seeded[proxy]
-            cells.append(_with_interval(again, within=True) if len(again) >= LEAST else "")
+            cells.append(with_interval(again, within=True) if len(again) >= LEAST else "")
         lines.append(f"| {' | '.join(cells)} |")
     if len(again := seeded[FULL]) >= LEAST:
         seconds = statistics.median(r["seconds"] for r in full)
         cells = ["in full, with the next seed", str(len(again)), "2", f"{seconds:.1f}"]
-        cells += [_with_interval(again, within=within) for within in (False, True)]
+        cells += [with_interval(again, within=within) for within in (False, True)]
         lines.append(f"| {' | '.join([*cells, *([''] * (len(heads) - len(cells)))])} |")
     return "\n".join(lines)
 
@@ -91,7 +91,8 @@ def by_next_seed(rows: list[dict[str, Any]], proxy: str) -> list[tuple[float, fl
     ]
 
 
-def _with_interval(pairs: list[tuple[float, float, float]], *, within: bool) -> str:
+def with_interval(pairs: list[tuple[float, float, float]], *, within: bool) -> str:
+    """`tau` with an interval by bootstrapping, such as "0.58 (0.31 to 0.80)"."""
     value = tau(pairs, within=within)
     generator = np.random.default_rng(0)
     again = []

@@ -60,7 +60,6 @@ def share_inside(candidates: list[Candidate], limit: float) -> float:
 def test_every_candidate_is_inside_and_without_masks_few_are(tmp_path: Path, strategy: str) -> None:
     limit = LIMIT * 1131
     how = {"strategy": strategy, "removal__updates": 0, "shrinkage__updates": 4}
-    how |= {"activations_weight": 0.0}  # what is learned in four updates is not what is shown
     masked = searched(tmp_path / "masked", BUDGET, mask=True, **how)
     plain = searched(tmp_path / "plain", BUDGET, **how, shrinkage__rollouts=5)
     assert len(masked) == 8 and len(plain) == 20

@@ -38,7 +38,6 @@ RECIPES: dict[str, Settings] = {
         annealing=3,
         near_miss=0.5,
         formula="accuracy",
-        activations_weight=0.5,
         choose_by="accuracy",
         runoff=5,
         runoff_epochs=6,
