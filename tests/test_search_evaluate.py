@@ -58,7 +58,8 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 
 def test_inside_the_budget_is_trained(make: Make) -> None:
-    bench = make("{metric: params, max: 40%}", "{metric: latency, stat: p50, max: 90%}")
+    limits = "{metric: params, max: 40%}", "{metric: latency, stat: p50, max: 90%}"
+    bench = make(*limits, activations_weight=0.5)
     row, counts = bench(NARROW), count_graph(bench.evaluator.planner.plan(NARROW))
     assert (row.state, row.satisfied, row.reason, row.same_as) == (State.TRAINED, True, None, None)
     assert row.actions == (1, 2)
