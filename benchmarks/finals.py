@@ -20,8 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.runs import RESULTS, public_name
-from benchmarks.study import Study, candidates, open_study, study_parser, write_study
-from hwn2n.run.folder import read_json
+from benchmarks.study import Study, candidates, known_rows, open_study, study_parser, write_study
 
 RECIPES: dict[str, dict[str, Any]] = {
     "fast": {},
@@ -63,7 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     path = RESULTS / f"finals-{options.name}.json"
-    rows = read_json(path)["rows"] if path.exists() else []
+    rows = known_rows(path)
     study = open_study(options, {"device": options.device})
     deadline = time.monotonic() + 60 * options.minutes
     narrowed = [

@@ -15,17 +15,15 @@ import random
 import statistics
 import sys
 import time
-from typing import Any
 
 import torch
 from scipy.stats import kendalltau
 
 from benchmarks.runs import RESULTS, public_name
-from benchmarks.study import Study, candidates, open_study, study_parser, write_study
+from benchmarks.study import Study, candidates, known_rows, open_study, study_parser, write_study
 from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.run.candidate import Candidate, State
-from hwn2n.run.folder import read_json
 from hwn2n.search.predictor import AccuracyPredictor
 from hwn2n.search.recipes import build_settings
 from hwn2n.search.reward import expected_accuracy
@@ -48,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     path = RESULTS / f"guesses-{options.name}.json"
-    rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
+    rows = known_rows(path)
     known = {(row["size"], row["candidate"]) for row in rows}
     study = open_study(options, {"device": options.device})
     school = study.school({})

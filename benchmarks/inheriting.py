@@ -21,12 +21,11 @@ from typing import Any
 import torch
 
 from benchmarks.runs import RESULTS, public_name
-from benchmarks.study import candidates, open_study, study_parser, write_study
+from benchmarks.study import candidates, known_rows, open_study, study_parser, write_study
 from hwn2n.network.capture import Captured
 from hwn2n.network.channels import ChannelMap
 from hwn2n.network.importance import Ranking, by_contribution, by_filters
 from hwn2n.network.inherit import Inheritance
-from hwn2n.run.folder import read_json
 
 
 def at_random(teacher: Captured, channels: ChannelMap) -> dict[str, list[int]]:
@@ -53,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     path = RESULTS / f"inheriting-{options.name}.json"
-    rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
+    rows = known_rows(path)
     known = {(r["ranking"], r["candidate"], r["seed"]) for r in rows}
     study = open_study(options, {"device": options.device})
     schools = {

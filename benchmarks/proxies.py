@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.rankings import FULL, table
 from benchmarks.runs import RESULTS, public_name
-from benchmarks.study import Study, candidates, open_study, study_parser, write_study
+from benchmarks.study import Study, candidates, known_rows, open_study, study_parser, write_study
 from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
 from hwn2n.run.folder import read_json, write_json
@@ -96,7 +96,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     path = RESULTS / f"proxies-{options.name}.json"
-    rows = read_json(path)["rows"] if path.exists() else []
+    rows = known_rows(path)
     full = {
         "final.epochs": options.full_epochs,
         "final.max_images": options.full_images,

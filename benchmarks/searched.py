@@ -7,13 +7,12 @@ for what a search finds (benchmarks.proxies has students that no search has chos
 candidates in the ledgers of these runs some are drawn, one from each equal part of them by their
 activations, and trained for `--epochs` epochs of search training, as a run-off does. Shown is what
 the activations beside the brief accuracy are good for, by their weight
-(`hwn2n.search.reward.expected_accuracy`). All accuracies are of validation images. It goes on from
-the results that exist.
+(`hwn2n.search.reward.expected_accuracy`). All accuracies are of validation images. Networks that
+the results file has are not trained again.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import sys
@@ -26,9 +25,9 @@ import torch
 
 from benchmarks.rankings import with_interval
 from benchmarks.runs import RESULTS, public_name
-from benchmarks.study import Study, open_study, study_parser, write_study
+from benchmarks.study import Study, known_rows, open_study, study_parser, write_study
 from hwn2n.network.decision import NOTHING, Decision
-from hwn2n.run.folder import RunFolder, read_json
+from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.reward import expected_accuracy
 from hwn2n.search.rounds import ANCHOR
@@ -50,12 +49,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     path = RESULTS / f"searched-{options.name}.json"
-    rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
-    known = {json.dumps(row["decision"], sort_keys=True) for row in rows}
+    rows = known_rows(path)
+    known = [Decision.from_json(row["decision"]) for row in rows]
     study = open_study(options, {"device": options.device})
     school = study.school({})
     for brief, decision in drawn(study, options.found, options.each):
-        if json.dumps(decision.to_json(), sort_keys=True) in known:
+        if decision in known:
             continue
         started = time.perf_counter()
         student = school.student(study.planner.plan(decision), decision, seed=0)

@@ -19,7 +19,7 @@ from hwn2n.network.files import Teacher, load_teacher
 from hwn2n.network.inherit import Inheritance
 from hwn2n.network.layers import find_layers
 from hwn2n.network.planner import Planner
-from hwn2n.run.folder import write_json
+from hwn2n.run.folder import read_json, write_json
 from hwn2n.search.choices.actions import SHRINK_VALUES
 from hwn2n.search.projection import counted_cost, project
 from hwn2n.search.recipes import build_settings, suited_to
@@ -126,6 +126,11 @@ def candidates(
         for decision in found:
             yield number, size, decision
             number += 1
+
+
+def known_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows that a results file has; none where there is no file."""
+    return list(read_json(path)["rows"]) if path.exists() else []
 
 
 def write_study(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,7 @@ def rewarded(one: Rounds, formula: Callable[[Decision], float]) -> Rounds:
     fake = FakeEvaluator(one.ledger, formula)
     fake.fitter.scales = False
     fake.constraints = one.evaluator.constraints
-    object.__setattr__(one, "evaluator", fake)
-    return one
+    return replace(one, evaluator=fake)  # type: ignore[arg-type]
 
 
 def shares(one: Rounds) -> list[float]:

@@ -51,6 +51,11 @@ class ChannelMap:
     _width_of: dict[int, int]
     _structure_of: dict[int, Structure]
 
+    @property
+    def free(self) -> dict[str, ChannelGroup]:
+        """The groups whose widths may change, by name."""
+        return {name: group for name, group in self.groups.items() if not group.frozen}
+
     def group_of(self, variable: int) -> ChannelGroup | None:
         """The group of a variable of a layout; None for channels that nothing makes (the image)."""
         return self.groups.get(self._group_of[variable])

@@ -65,9 +65,9 @@ def _as_the_reward_rises(rounds: Rounds) -> None:
 def _uniform(rounds: Rounds, share: float) -> Decision:
     """The teacher with this share of each width."""
     _, channels = rounds.planner.left(NOTHING.removed)
-    groups = [group for group in channels.groups.values() if not group.frozen]
     allowed = rounds.settings.widths
-    return replace(NOTHING, widths={group.name: allowed.nearest(group, share) for group in groups})
+    widths = {name: allowed.nearest(group, share) for name, group in channels.free.items()}
+    return replace(NOTHING, widths=widths)
 
 
 def _evaluate(rounds: Rounds, decision: Decision, number: int) -> Candidate:

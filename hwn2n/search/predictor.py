@@ -42,7 +42,7 @@ class AccuracyPredictor:
         self.planner = planner
         self.teacher = planner.count(NOTHING)
         _, channels = planner.left(NOTHING.removed)
-        self.groups = [group for group in channels.groups.values() if not group.frozen]
+        self.groups = list(channels.free.values())
         self._fitted: GaussianProcessRegressor | None = None
 
     @property
@@ -110,8 +110,7 @@ class AccuracyPredictor:
         _, channels = self.planner.left(decision.removed)
         shares = {
             producer: math.log(decision.widths.get(group.name, group.width) / group.width)
-            for group in channels.groups.values()
-            if not group.frozen
+            for group in channels.free.values()
             for producer in group.producers
         }
         of_groups = [

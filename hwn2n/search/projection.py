@@ -93,7 +93,7 @@ def widened(planner: Planner, decision: Decision, allowed: Widths = Widths()) ->
     Raises `IllegalArchitectureError` where its removals leave no network.
     """
     _, channels = planner.left(decision.removed)
-    groups = {name: group for name, group in channels.groups.items() if not group.frozen}
+    groups = channels.free
     shares = {
         name: Fraction(decision.widths.get(name, group.width), group.width)
         for name, group in groups.items()
@@ -170,7 +170,7 @@ def _is_upper(row: Row) -> bool:
 def _free(planner: Planner, decision: Decision) -> tuple[dict[str, ChannelGroup], dict[str, int]]:
     """The groups of what is left whose widths may change, and the widths that they have."""
     _, channels = planner.left(decision.removed)
-    groups = {name: group for name, group in channels.groups.items() if not group.frozen}
+    groups = channels.free
     return groups, {name: decision.widths.get(name, g.width) for name, g in groups.items()}
 
 

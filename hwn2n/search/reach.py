@@ -151,7 +151,7 @@ def _scaled(
         _, channels = planner.left(removed)
     except IllegalArchitectureError:
         return
-    free = [group for group in channels.groups.values() if not group.frozen]
+    free = channels.free.values()
     for share in SHRINK_VALUES if settings.shrinkage.updates else SHRINK_VALUES[-1:]:
         widths = {group.name: settings.widths.nearest(group, share) for group in free}
         decisions.append(Decision(removed, widths))

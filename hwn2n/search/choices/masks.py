@@ -103,7 +103,7 @@ def _least(
     """The smallest students without `removed`, one of which is the smallest."""
     architecture, channels = planner.left(removed)
     share = SHRINK_VALUES[0]
-    free = [group for group in channels.groups.values() if not group.frozen]
+    free = channels.free.values()
     if projects:
         return [Decision(removed, {group.name: allowed.least(group) for group in free})]
     widths = {group.name: allowed.nearest(group, share) for group in free}

@@ -94,7 +94,7 @@ def share_at_budget(
     """
     upper = upper_rows(countable)
     _, channels = planner.left(removed)
-    free = [group for group in channels.groups.values() if not group.frozen]
+    free = channels.free.values()
 
     def inside(hundredths: int) -> bool:
         widths = {g.name: allowed.at_most(g, g.width * hundredths // 100) for g in free}

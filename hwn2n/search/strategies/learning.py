@@ -97,7 +97,7 @@ def prior_for(
 def _anchors_width(rounds: Rounds) -> float | None:
     """The share of the teacher's widths that the best anchor has; None where there is none."""
     _, channels = rounds.planner.left(frozenset())
-    groups = [group for group in channels.groups.values() if not group.frozen]
+    groups = channels.free.values()
     anchors = [c for c in rounds.ledger.candidates(ANCHOR.stage) if c.satisfied]
     if not anchors or not groups:
         return None

@@ -149,7 +149,7 @@ class Mutations:
             _, channels = self.planner.left(removed)
         except IllegalArchitectureError:
             return {}
-        return {name: group for name, group in channels.groups.items() if not group.frozen}
+        return channels.free
 
     def _whole(self, decision: Decision) -> Decision:
         """All widths named, and where they are proportions scaled up together until one of them
