@@ -42,6 +42,9 @@ PAPERS_POLICIES = {
 
 NO_SEARCH = {**UNITS, "strategy": "policies", "removal.updates": 0, "shrinkage.updates": 0}
 
+DEFAULT = "policies, blocks, budget prior, screened"
+"""What `recipe: fast` does by itself."""
+
 SHIPPED = "policies, shipped start"
 SHIPPED_SCREENED = f"{SHIPPED}, screened"
 
@@ -50,7 +53,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "policies, several steps": {**UNITS, "strategy": "policies", "update_steps": 10},
     "policies, several steps, blocks": BLOCKS,
     "policies, blocks, budget prior": {**BLOCKS, **BY_BUDGET},
-    "policies, blocks, budget prior, screened": {**BLOCKS, **BY_BUDGET, **SCREENED},
+    DEFAULT: {**BLOCKS, **BY_BUDGET, **SCREENED},
     SHIPPED: BLOCKS,
     SHIPPED_SCREENED: {**BLOCKS, **BY_BUDGET, **SCREENED},
     "policies, masks": {**UNITS, "strategy": "policies", "mask": True},

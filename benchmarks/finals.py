@@ -56,7 +56,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Train what is not trained yet, write it down after each training, print the table."""
-    parser = study_parser(__doc__.split("\n")[0], sizes=[0.03, 0.1])
+    parser = study_parser(__doc__.split("\n")[0], sizes=[0.03, 0.1], repeated=True)
     parser.add_argument("--epochs", type=int, nargs="*", default=[5, 30])
     parser.add_argument("--recipes", nargs="*", default=list(RECIPES), choices=list(RECIPES))
     options = parser.parse_args()

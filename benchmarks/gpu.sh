@@ -79,8 +79,8 @@ strategies() {
     step "strategies-${1//[^a-z0-9-]/_}-$2" "$python" -m benchmarks.strategies --case "$1" \
         --seeds $2 --device cuda --data "imagefolder:$images" \
         --teacher benchmarks/teachers/resnet20-cifar10-jpeg.pt \
-        --strategies "policies, several steps, blocks" evolution "random actions" policies \
-        "local search" "uniform width" "uniform width, new weights"
+        --strategies "policies, blocks, budget prior, screened" "random actions, blocks" \
+        "evolution, blocks" "uniform width" "random actions" evolution "uniform width, new weights"
 }
 for seed in 0 1 2; do
     strategies cifar10-10% "$seed"

@@ -46,7 +46,7 @@ RANKINGS: dict[str, Ranking] = {
 
 def main() -> None:
     """Train what is not trained yet, write it down after each training, print the table."""
-    parser = study_parser(__doc__.split("\n")[0], sizes=[0.02])
+    parser = study_parser(__doc__.split("\n")[0], sizes=[0.02], repeated=True)
     parser.add_argument("--each", type=int, default=4, help="candidates of each size")
     parser.add_argument("--epochs", type=int, default=6, help="of the longer training")
     options = parser.parse_args()

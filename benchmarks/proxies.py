@@ -82,7 +82,7 @@ otherwise."""
 
 def main() -> None:
     """Train what is not trained yet, write it down after each training, print the table."""
-    parser = study_parser(__doc__.split("\n")[0], sizes=[0.05, 0.1, 0.2])
+    parser = study_parser(__doc__.split("\n")[0], sizes=[0.05, 0.1, 0.2], repeated=True)
     parser.add_argument("--column", choices=("params", "flops"), default="params", help="of sizes")
     parser.add_argument("--each", type=int, default=14, help="candidates of each size")
     parser.add_argument("--full-epochs", type=int, default=6)

@@ -42,7 +42,7 @@ FIRST = 5
 
 def main() -> None:
     """Train what is not trained yet, print the table and write it down."""
-    parser = study_parser(__doc__.split("\n")[0], sizes=[])
+    parser = study_parser(__doc__.split("\n")[0])
     parser.add_argument("found", type=Path, nargs="+", metavar="RUN", help="folders of runs")
     parser.add_argument("--each", type=int, default=16, help="candidates to draw")
     parser.add_argument("--epochs", type=int, default=4, help="of the longer trainings")

@@ -51,16 +51,24 @@ class Study:
         )
 
 
-def study_parser(description: str, sizes: list[float]) -> argparse.ArgumentParser:
-    """The options that all studies have; `sizes` are the usual ones."""
+def study_parser(
+    description: str, *, sizes: list[float] | None = None, repeated: bool = False
+) -> argparse.ArgumentParser:
+    """The options of a study.
+
+    `sizes` are the usual ones of students that are drawn; a study of others has none. One that is
+    `repeated` takes seeds, and so much time that it may be given in slices.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--data-root", default="data")
     parser.add_argument("--name", required=True, help="of the results' file")
-    parser.add_argument("--sizes", type=float, nargs="*", default=sizes)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing after so many")
+    if sizes is not None:
+        parser.add_argument("--sizes", type=float, nargs="*", default=sizes)
+    if repeated:
+        parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+        parser.add_argument("--minutes", type=float, default=1e9, help="begin none after so many")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     return parser

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.contenders import DEFAULT, STRATEGIES
 from benchmarks.earlier import earlier_rows, joined
+from benchmarks.paper.registry import chosen
 from benchmarks.runs import NOTHING_FOUND, collect, table
 from benchmarks.strategies import TRAINING, curves, rivals_row
 from hwn2n.errors import InputError
-from hwn2n.search.recipes import build_settings
+from hwn2n.search.recipes import RECIPES, build_settings
 from hwn2n.search.settings import settings_to_json
 
 
@@ -105,3 +109,21 @@ def test_of_a_rival_only_the_settings_of_its_training_count() -> None:
     assert joined(rows[1:], rows[:1], ["a"]) == rows
     assert rows[0]["settings"] == {name: settings[name] for name in TRAINING}
     assert "machine" not in rows[0] and rows[0]["test_accuracy"] == 0.9
+
+
+def test_what_is_called_the_default_is_what_the_recipe_does() -> None:
+    assert build_settings("fast", STRATEGIES[DEFAULT]) == RECIPES["fast"]
+
+
+def test_what_is_run_on_a_gpu_exists() -> None:
+    script = (Path(__file__).parent.parent / "benchmarks/gpu.sh").read_text(encoding="utf-8")
+    script = script.replace("\\\n", " ")
+    named = re.search(r"--strategies (.*)", script)
+    assert named
+    strategies = shlex.split(named[1])
+    assert strategies[0] == DEFAULT
+    assert set(strategies) <= set(STRATEGIES)
+    rows = [shlex.split(line) for line in re.findall(r"^row (.*)", script, re.MULTILINE)]
+    assert len(rows) > 10
+    for pattern, *_ in rows:
+        assert chosen([pattern])
