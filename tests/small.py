@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from hwn2n.search.recipes import build_settings
 from hwn2n.search.settings import Settings
 
 SHAPE = (1, 8, 8)
+WIDTHS = {"conv1": 8, "conv2": 8, "conv3": 6}
+"""Of the small teacher's channel groups."""
 CLASSES = ("left", "right", "cross")
 
 SHORT: dict[str, Any] = {
@@ -229,6 +231,11 @@ def rounds(bench: Workbench, folder: Path | None = None, stop: Stop | None = Non
 def search(bench: Workbench, folder: Path, stop: Stop | None = None) -> None:
     """The search of a workbench, and no more of its run."""
     run_search(rounds(bench, folder, stop))
+
+
+def mean_share(widths: Mapping[str, int]) -> float:
+    """The mean of the groups' shares of the teacher's widths."""
+    return sum(widths.get(name, whole) / whole for name, whole in WIDTHS.items()) / len(WIDTHS)
 
 
 def files(folder: Path) -> set[str]:

@@ -17,8 +17,6 @@ from hwn2n.search.choices.prior import kept_at_budget, removal_prior, shrinkage_
 from hwn2n.search.rounds import ANCHOR, Rounds
 from hwn2n.search.strategies.learning import prior_for
 
-WHOLE = {"conv1": 8, "conv2": 8, "conv3": 6}
-
 Make = Callable[..., Rounds]
 
 
@@ -47,8 +45,7 @@ def rewarded(one: Rounds, formula: Callable[[Decision], float]) -> Rounds:
 def shares(one: Rounds) -> list[float]:
     """The mean share of the teacher's widths of each anchor."""
     rows = one.ledger.candidates(ANCHOR.stage)
-    widths = [row.decision["widths"] for row in rows]
-    return [sum(w.get(n, of) / of for n, of in WHOLE.items()) / len(WHOLE) for w in widths]
+    return [small.mean_share(row.decision["widths"]) for row in rows]
 
 
 def test_without_limits_anchors_are_narrowed_as_long_as_the_reward_rises(rounds: Make) -> None:

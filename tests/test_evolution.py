@@ -10,23 +10,18 @@ from typing import Any
 import pytest
 import small
 import torchvision
-from fakes import Heard
 
 from hwn2n.network.capture import capture
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, State
-from hwn2n.run.clock import Clock
-from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
-from hwn2n.run.stop import Stop
-from hwn2n.search.assemble import Workbench, assemble
+from hwn2n.search.assemble import Workbench
 from hwn2n.search.loop import Rounds, run_search
 from hwn2n.search.strategies.evolution import STAGE, Breeder
 from hwn2n.search.strategies.mutations import Mutations
 
 PLANNER = Planner(capture(small.small_teacher().model, small.SHAPE).architecture)
-WHOLE = {"conv1": 8, "conv2": 8, "conv3": 6}
 
 
 @pytest.fixture
@@ -34,27 +29,11 @@ def rounds(tmp_path: Path) -> Iterator[Any]:
     made: list[Workbench] = []
 
     def build(*rows: str, **changes: Any) -> Rounds:
-        folder = RunFolder.create(tmp_path / f"run{len(made)}")
-        settings = small.settings(strategy="evolution", **changes)
-        bench = assemble(
-            teacher=small.small_teacher(),
-            data=small.small_data(),
-            budget=small.budget(*rows),
-            target=small.CalmTarget(),
-            settings=settings,
-            folder=folder,
+        bench = small.workbench(
+            tmp_path / f"run{len(made)}", *rows, strategy="evolution", **changes
         )
         made.append(bench)
-        return Rounds(
-            planner=bench.planner,
-            evaluator=bench.evaluator,
-            ledger=bench.ledger,
-            folder=folder,
-            settings=settings,
-            reporter=Heard(),
-            stop=Stop(),
-            clock=Clock(bench.ledger),
-        )
+        return small.rounds(bench)
 
     yield build
     for bench in made:
@@ -89,9 +68,9 @@ def test_widths_are_proportions_of_which_one_is_whole() -> None:
         child = mutations.mutated(Decision(widths={"conv1": 4, "conv2": 2, "conv3": 1}))
         if child.removed:
             continue
-        assert set(child.widths) == set(WHOLE)
-        assert all(1 <= child.widths[name] <= WHOLE[name] for name in WHOLE)
-        assert any(child.widths[name] == WHOLE[name] for name in WHOLE)
+        assert set(child.widths) == set(small.WIDTHS)
+        assert all(1 <= child.widths[name] <= small.WIDTHS[name] for name in small.WIDTHS)
+        assert any(child.widths[name] == small.WIDTHS[name] for name in small.WIDTHS)
         seen.add(tuple(sorted(child.widths.items())))
     assert len(seen) > 15
 
@@ -121,7 +100,7 @@ def test_widths_are_those_that_the_settings_allow() -> None:
     decision = mutations.founder(0.5)
     for _ in range(100):
         decision = mutations.mutated(decision)
-        assert all(width in (4, WHOLE[name]) for name, width in decision.widths.items())
+        assert all(width in (4, small.WIDTHS[name]) for name, width in decision.widths.items())
 
 
 def test_founders_are_far_apart() -> None:
@@ -134,13 +113,15 @@ def test_founders_are_far_apart() -> None:
     assert {len(set(map(str, f.widths.values()))) > 1 for f in founders} == {True, False}
     widths = [f.widths["conv2"] / 8 for f in founders if "conv2" in f.widths]
     assert min(widths) <= 0.5 and max(widths) == 1.0
-    assert all(max(f.widths[n] / WHOLE[n] for n in f.widths) == 1.0 for f in founders if f.widths)
+    assert all(
+        max(f.widths[n] / small.WIDTHS[n] for n in f.widths) == 1.0 for f in founders if f.widths
+    )
 
 
 def test_without_proportions_a_decision_is_as_wide_as_it_says() -> None:
     mutations = Mutations(PLANNER, small.settings(), random.Random(3), proportions=False)
     founders = [mutations.founder(0.0) for _ in range(100)]
-    widest = [max(f.widths[n] / WHOLE[n] for n in f.widths) for f in founders]
+    widest = [max(f.widths[n] / small.WIDTHS[n] for n in f.widths) for f in founders]
     assert min(widest) < 0.3 and max(widest) == 1.0
     narrow = Decision(widths={"conv1": 2, "conv2": 2, "conv3": 2})
     children = [mutations.mutated(narrow).widths for _ in range(200)]

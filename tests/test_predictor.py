@@ -15,7 +15,6 @@ from hwn2n.run.candidate import Candidate, State
 from hwn2n.search.predictor import LEAST, AccuracyPredictor
 
 PLANNER = Planner(capture(small.small_teacher().model, small.SHAPE).architecture)
-GROUPS = {"conv1": 8, "conv2": 8, "conv3": 6}
 
 
 def drawn(count: int, seed: int = 0) -> list[Decision]:
@@ -24,7 +23,7 @@ def drawn(count: int, seed: int = 0) -> list[Decision]:
     return [
         Decision(
             frozenset({"pool"}) if n % 2 else frozenset(),
-            {name: generator.randint(1, width) for name, width in GROUPS.items()},
+            {name: generator.randint(1, width) for name, width in small.WIDTHS.items()},
         )
         for n in range(count)
     ]

@@ -84,14 +84,11 @@ def test_the_width_at_the_budget_is_that_of_the_anchor(tmp_path, row):
     one = rounds(tmp_path, row)
     evaluate_anchors(one)
     widths = one.ledger.candidates("anchor")[-1].decision["widths"]
-    share = sum(widths.get(name, whole) / whole for name, whole in WHOLE.items()) / len(WHOLE)
+    share = small.mean_share(widths)
     assert 0 < share < 1
     prior = prior_for(one, RemovalStage(one.planner), 1.0)
     torch.testing.assert_close(prior[:, KEEP], torch.full((len(prior),), kept_at_budget(share)))
     one.ledger.close()
-
-
-WHOLE = {"conv1": 8, "conv2": 8, "conv3": 6}
 
 
 def test_without_an_anchor_it_is_counted_and_without_a_budget_it_is_not_used(tmp_path):

@@ -13,10 +13,11 @@ search that is resumed guesses what it would have.
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from hwn2n.network.counts import Counts
 from hwn2n.network.decision import NOTHING, Decision
@@ -44,6 +45,7 @@ class AccuracyPredictor:
         _, channels = planner.left(NOTHING.removed)
         self.groups = list(channels.free.values())
         self._fitted: GaussianProcessRegressor | None = None
+        self._rows: dict[str, np.ndarray] = {}
 
     @property
     def ready(self) -> bool:
@@ -66,8 +68,7 @@ class AccuracyPredictor:
         self._fitted = None
         if len(known) < LEAST:
             return
-        decisions = [Decision.from_json(candidate.decision) for candidate in known]
-        rows = np.stack([self._features(d, self.planner.count(d)) for d in decisions])
+        rows = np.stack([self._known_features(candidate.decision) for candidate in known])
         wanted = np.array([_log_odds(candidate.expected) for candidate in known])
         far = math.sqrt(rows.shape[1])
         kernel = (
@@ -91,6 +92,14 @@ class AccuracyPredictor:
             return []
         rows = np.stack([self._features(decision, counts) for decision, counts in decisions])
         return [1 / (1 + math.exp(-guess)) for guess in self._fitted.predict(rows).tolist()]
+
+    def _known_features(self, decision: Mapping[str, Any]) -> np.ndarray:
+        """Of a decision as the ledger has it; each is counted once, for every update fits anew."""
+        name = json.dumps(decision, sort_keys=True)
+        if name not in self._rows:
+            found = Decision.from_json(decision)
+            self._rows[name] = self._features(found, self.planner.count(found))
+        return self._rows[name]
 
     def _features(self, decision: Decision, counts: Counts) -> np.ndarray:
         """Logarithms of shares of the teacher's: counts; least, mean and spread of the widths; and
