@@ -4,10 +4,10 @@
 
 A run-off (`hwn2n.search.runoff`) trains the best candidates of a search longer, and only its winner
 gets the final training. Here all of them get it, with the settings of their run, and are compared
-by validation accuracy as the search compares them: how do the brief training, the run-off, and
-either with the activations beside it (`hwn2n.search.reward.expected_accuracy`) rank them, where
-does their first choice end, and where would the best of the first two have ended? Networks that
-the results file has are not trained again.
+by validation accuracy as the search compares them: how do the brief training, the run-off, and the
+run-off with the activations beside it (`hwn2n.search.reward.expected_accuracy`) rank them, where
+does the first choice of each end, and where would the best of its first two have ended? Networks
+that the results file has are not trained again, nor are winners.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def ended(study: Study, folder: Path, row: dict[str, Any]) -> dict[str, Any]:
         teacher=study.teacher.model,
         inheritance=study.inheritance,
         data=study.data,
-        settings=settings,
+        settings=settings.model_copy(update={"device": study.full["device"]}),
     )
     seed = derive_seed(settings.seed, FINAL, row["key"])
     student = school.student(study.planner.plan(decision), decision, seed=seed)
@@ -138,7 +138,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             expected_accuracy(r["runoff"], r["activations"], w)
         )
     rankings["activations alone"] = lambda r: float(r["activations"])
-    runs = {name: [r for r in rows if r["run"] == name] for name in {r["run"] for r in rows}}
+    names = [r["run"] for r in rows]
+    runs = {name: [r for r in rows if r["run"] == name] for name in dict.fromkeys(names)}
     lines = [
         "| ranked by | runs | networks | tau within runs (95 % interval) "
         "| first choice ends at | best of the first two |",
