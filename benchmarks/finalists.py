@@ -12,7 +12,6 @@ that the results file has are not trained again, nor are winners.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
@@ -26,8 +25,7 @@ from benchmarks.rankings import with_interval
 from benchmarks.runs import RESULTS, public_name
 from benchmarks.searched import activations
 from benchmarks.study import Study, known_rows, open_study, study_parser, write_study
-from hwn2n.network.decision import Decision
-from hwn2n.run.candidate import Candidate
+from hwn2n.network.decision import Decision, name_of
 from hwn2n.run.folder import RunFolder, read_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.finish import FINAL
@@ -52,43 +50,43 @@ def main() -> None:
     path = RESULTS / f"finalists-{options.name}.json"
     rows = known_rows(path)
     study = open_study(options, {"device": options.device})
+    command = (
+        f"python -m benchmarks.finalists --teacher FILE --data {public_name(options.data)} "
+        f"--name {options.name} RUN..."
+    )
+    known = {(row["run"], row["key"]) for row in rows}
     for folder in options.found:
+        settings = settings_from_json(read_json(RunFolder(folder).config)["settings"])
+        school = study.school({}, recipe=settings)
         for row in finalists(folder):
-            known = {(r["run"], r["key"]) for r in rows}
-            if (name_of(folder), row["key"]) not in known:
-                rows.append(ended(study, folder, row))
-                print(rows[-1], file=sys.stderr, flush=True)
-                text = table(rows)
-                command = (
-                    f"python -m benchmarks.finalists --teacher FILE "
-                    f"--data {public_name(options.data)} --name {options.name} RUN..."
-                )
-                write_study(path, rows, study, command=command, table=text)
+            if (row["run"], row["key"]) in known:
+                continue
+            known.add((row["run"], row["key"]))
+            rows.append(ended(study, school, settings.seed, row))
+            print(rows[-1], file=sys.stderr, flush=True)
+            write_study(path, rows, study, command=command, table=table(rows))
     print(table(rows))
-
-
-def name_of(folder: Path) -> str:
-    """The case and the strategy, as benchmarks.strategies names its folders."""
-    return "/".join(folder.resolve().parts[-2:])
 
 
 def finalists(folder: Path) -> list[dict[str, Any]]:
     """What the ledger of a run has of each network of its run-off, and where the winner ended."""
-    ledger = Ledger(RunFolder(folder).ledger)
+    run = RunFolder(folder)
+    ledger = Ledger(run.ledger)
     candidates = ledger.candidates()
     ledger.close()
-    brief: dict[str, Candidate] = {}
+    brief: dict[str, float] = {}
     for one in candidates:
         if one.stage != RUNOFF and one.accuracy is not None:
-            brief.setdefault(_said(one), one)
-    run = RunFolder(folder)
+            brief.setdefault(name_of(one.decision), one.accuracy)
     winner = read_json(run.choice)["candidate"]
     student = read_json(run.result)["student"]
     return [
         {
+            # the case and the strategy, as benchmarks.strategies names its folders
+            "run": "/".join(folder.resolve().parts[-2:]),
             "key": one.key,
             "decision": one.decision,
-            "brief": brief[_said(one)].accuracy,
+            "brief": brief[name_of(one.decision)],
             "runoff": one.accuracy,
             "final": student["validation_accuracy"] if one.id == winner else None,
         }
@@ -97,15 +95,10 @@ def finalists(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _said(candidate: Candidate) -> str:
-    return json.dumps(candidate.decision, sort_keys=True)
-
-
-def ended(study: Study, folder: Path, row: dict[str, Any]) -> dict[str, Any]:
-    """The row with what the final training of its run makes of the network."""
+def ended(study: Study, school: School, seed: int, row: dict[str, Any]) -> dict[str, Any]:
+    """The row with what the final training of its run, of this seed, makes of the network."""
     decision = Decision.from_json(row["decision"])
     shown = {
-        "run": name_of(folder),
         **row,
         "activations": activations(study, decision),
         "flops": study.planner.count(decision).flops,
@@ -113,16 +106,9 @@ def ended(study: Study, folder: Path, row: dict[str, Any]) -> dict[str, Any]:
     if row["final"] is not None:
         return shown
     started = time.perf_counter()
-    settings = settings_from_json(read_json(RunFolder(folder).config)["settings"])
-    school = School(
-        teacher=study.teacher.model,
-        inheritance=study.inheritance,
-        data=study.data,
-        settings=settings.model_copy(update={"device": study.full["device"]}),
-    )
-    seed = derive_seed(settings.seed, FINAL, row["key"])
-    student = school.student(study.planner.plan(decision), decision, seed=seed)
-    school.train_fully(student, seed=seed)
+    own = derive_seed(seed, FINAL, row["key"])
+    student = school.student(study.planner.plan(decision), decision, seed=own)
+    school.train_fully(student, seed=own)
     seconds = round(time.perf_counter() - started, 2)
     return {**shown, "final": school.score(student).top1, "seconds": seconds}
 

@@ -13,7 +13,6 @@ are of validation images. Networks that the results file has are not trained aga
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import sys
@@ -27,7 +26,7 @@ import torch
 from benchmarks.rankings import with_interval
 from benchmarks.runs import RESULTS, public_name
 from benchmarks.study import Study, known_rows, open_study, study_parser, write_study
-from hwn2n.network.decision import NOTHING, Decision
+from hwn2n.network.decision import NOTHING, Decision, name_of
 from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.reward import expected_accuracy
@@ -53,7 +52,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     path = RESULTS / f"searched-{options.name}.json"
     rows = known_rows(path)
-    known = {json.dumps(row["decision"], sort_keys=True): row for row in rows}
+    known = {name_of(row["decision"]): row for row in rows}
     study = open_study(options, {"device": options.device})
     school = study.school({"final.epochs": options.final_epochs})
     command = (
@@ -72,7 +71,7 @@ def main() -> None:
             "brief": brief,
             "activations": activations(study, decision),
         }
-        found = known.get(json.dumps(row["decision"], sort_keys=True))
+        found = known.get(name_of(row["decision"]))
         if found is None:
             rows.append(found := row)
         if not trained(study, school, found, options.epochs):

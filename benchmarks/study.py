@@ -38,8 +38,8 @@ class Study:
     inheritance: Inheritance
     full: Mapping[str, Any]
 
-    def school(self, overrides: Mapping[str, Any], *, recipe: str = "fast") -> School:
-        """A school of the recipe with these overrides."""
+    def school(self, overrides: Mapping[str, Any], *, recipe: str | Settings = "fast") -> School:
+        """A school of the recipe, or of the settings of a run, with these overrides."""
         settings: Settings = suited_to(
             build_settings(recipe, {**self.full, **overrides}), self.data.augment
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,3 +49,8 @@ class Decision:
 
 NOTHING = Decision()
 """The decision to change nothing: its student is the teacher."""
+
+
+def name_of(decision: object) -> str:
+    """One text of a decision's JSON (`Decision.to_json`); equal for equal decisions."""
+    return json.dumps(decision, sort_keys=True)

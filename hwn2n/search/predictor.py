@@ -13,14 +13,13 @@ search that is resumed guesses what it would have.
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hwn2n.network.counts import Counts
-from hwn2n.network.decision import NOTHING, Decision
+from hwn2n.network.decision import NOTHING, Decision, name_of
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 
@@ -95,7 +94,7 @@ class AccuracyPredictor:
 
     def _known_features(self, decision: Mapping[str, Any]) -> np.ndarray:
         """Of a decision as the ledger has it; each is counted once, for every update fits anew."""
-        name = json.dumps(decision, sort_keys=True)
+        name = name_of(decision)
         if name not in self._rows:
             found = Decision.from_json(decision)
             self._rows[name] = self._features(found, self.planner.count(found))

@@ -12,7 +12,6 @@ A row of the ledger never has a guess.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from functools import cached_property
 from hwn2n.budget.cost import Cost
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.counts import Counts
-from hwn2n.network.decision import Decision
+from hwn2n.network.decision import Decision, name_of
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.evaluate import Evaluator
@@ -41,7 +40,7 @@ class Sampled:
     @cached_property
     def name(self) -> str:
         """Equal for equal decisions."""
-        return _name(self.decision.to_json())
+        return name_of(self.decision.to_json())
 
 
 class Screening:
@@ -67,7 +66,7 @@ class Screening:
         if brief == self._learned:
             return  # an update begins with what the one before ended with
         self._learned = brief
-        self._known = {_name(c.decision): c for c in brief}
+        self._known = {name_of(c.decision): c for c in brief}
         self.predictor.fit(brief)
 
     def networks(self, decisions: Sequence[Decision]) -> list[Sampled | None]:
@@ -150,7 +149,3 @@ class Screening:
             return False
         cost: Cost = as_cost(counts) if forecast is None else forecast.cost(counts)
         return forecast is None or forecast.rows.satisfied(cost)
-
-
-def _name(decision: object) -> str:
-    return json.dumps(decision, sort_keys=True)
