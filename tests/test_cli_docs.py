@@ -20,9 +20,9 @@ FENCE = re.compile(r"^ *```[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 PROGRAM = re.compile(r"^\s*(?:\$ )?(?:\S*/)?(hwn2n\s.*)$")
 
 
-def lines_of_readme() -> list[str]:
-    """The `hwn2n ...` lines in the code blocks of the README, continued lines joined."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def lines_of(page: str) -> list[str]:
+    """The `hwn2n ...` lines in the code blocks of a page, continued lines joined."""
+    text = (ROOT / page).read_text(encoding="utf-8")
     blocks = [re.sub(r"\\\n\s*", " ", block) for block in FENCE.findall(text)]
     found = [PROGRAM.match(line) for block in blocks for line in block.splitlines()]
     return [match[1] for match in found if match]
@@ -44,13 +44,13 @@ def parse(line: str) -> dict[str, Any]:
     return COMMANDS[name].make_context(name, arguments, obj=Invocation()).params
 
 
-@pytest.mark.parametrize("line", lines_of_readme())
-def test_readme_lines_can_be_typed(line: str) -> None:
+@pytest.mark.parametrize("line", [*lines_of("README.md"), *lines_of("docs/using.md")])
+def test_lines_that_are_only_shown_can_be_typed(line: str) -> None:
     parse(line)
 
 
 def test_readme_shows_the_commands() -> None:
-    shown = {shlex.split(line)[1] for line in lines_of_readme()}
+    shown = {shlex.split(line)[1] for line in lines_of("README.md")}
     assert {"compress", "profile", "check"} <= shown <= set(COMMANDS) | {"--help", "--version"}
 
 

@@ -80,7 +80,7 @@ def test_the_example_runs(name, workplace, monkeypatch):
     assert (workplace / STUDENTS[name] / "student.pt2").is_file()
 
 
-def test_every_example_is_named_in_the_readme():
-    text = Path(ROOT / "README.md").read_text()
+def test_every_example_is_named_in_the_documentation():
+    text = Path(ROOT / "docs" / "using.md").read_text()
     assert set(STUDENTS) == set(EXAMPLES)
     assert all(f"examples/{name}.py" in text for name in EXAMPLES)
