@@ -184,7 +184,8 @@ def test_a_search_finds_the_widths_that_a_latency_allows(make: Make, tmp_path: P
 
 
 def test_anchors_are_tried_until_one_is_just_inside(make: Make, tmp_path: Path) -> None:
-    bench = make("{metric: latency, stat: p50, max: 45%}", removal__updates=0, shrinkage__updates=0)
+    no_search = {"removal__updates": 0, "shrinkage__updates": 0}
+    bench = make("{metric: latency, stat: p50, max: 45%}", refits=0, **no_search)
     small.search(bench, tmp_path)
     anchors = bench.ledger.candidates("anchor")
     assert [c.iteration for c in anchors] == list(range(len(anchors))) and 1 < len(anchors) <= 4

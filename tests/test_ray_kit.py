@@ -64,6 +64,7 @@ class BoxedSite(Here):
 
 CASES: dict[str, dict[str, Any]] = {
     "policies": {},
+    "once by their forecasts": {"refits": 0},
     "augmented, fresh weights": {"train__augment": "crop", "weights": "fresh"},
     "fewer images": {"train__max_images": 32, "validation_images": 30},
     "fresh images": {"train__fresh": True, "train__epochs": 2},
@@ -80,7 +81,7 @@ def test_a_kit_trains_as_the_driver_would(tmp_path: Path, case: str) -> None:
             teacher=small.small_teacher(),
             data=small.small_data(),
             budget=small.budget(
-                "{metric: params, max: 60%}", "{metric: latency, stat: p50, max: 90%}"
+                "{metric: params, max: 60%}", "{metric: latency, stat: p50, max: 45%}"
             ),
             target=small.CalmTarget(),
             settings=small.settings(**CASES[case]),
@@ -90,7 +91,7 @@ def test_a_kit_trains_as_the_driver_would(tmp_path: Path, case: str) -> None:
         small.search(bench, tmp_path / name)
         found.append([candidate.comparable() for candidate in bench.ledger.candidates()])
         bench.ledger.close()
-    assert found[0] == found[1] and len(found[0]) == 9
+    assert found[0] == found[1] and len(found[0]) >= 9
     assert sum(row["trained_accuracy"] is not None for row in found[0]) > 2
 
 

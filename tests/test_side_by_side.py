@@ -51,13 +51,13 @@ class Log:
     def known(self, task: Task) -> Beside | None:
         return task.measured
 
-    def readings(self, task: Task) -> Beside:
+    def read(self, task: Task) -> Outcome:
         if task.measured is not None:
-            return task.measured
+            return Outcome(beside=task.measured)
         self.events.append(f"read {task.seed}")
         if task.seed == self.broken:
             raise MeasurementError("the clock stands still")
-        return readings(self.latencies.get(task.seed, 1.0))
+        return Outcome(beside=readings(self.latencies.get(task.seed, 1.0)), seconds={"measure": 2})
 
     def worth_training(self, task: Task, beside: Beside) -> bool:
         return beside.cost["latency_p50"].value <= LIMIT
@@ -200,7 +200,18 @@ def test_ready_says_whether_the_next_one_is_there() -> None:
 def test_no_tasks_are_no_batch() -> None:
     log = Log()
     run, _ = executor(log)
-    assert list(run.run([])) == [] and not log.events
+    assert list(run.run([])) == list(run.read([])) == [] and not log.events
+
+
+def test_reading_alone_trains_nothing_whoever_measures() -> None:
+    for measures, said in ((False, "read"), (True, "measure")):
+        log = Log({1: 9.0})
+        run, _ = executor(log, measures=measures)
+        found = list(run.read([task(0), task(1), task(2, measured=3.0)]))
+        assert [o.beside.cost["latency_p50"].value for o in found] == [1.0, 9.0, 3.0]
+        assert {o.accuracy for o in found} == {None}
+        assert not [event for event in log.events if event.startswith("train")]
+        assert [event for event in log.events if event in (f"{said} 0", f"{said} 1")]
 
 
 def stopping(bench: Any, folder: Path, ready: Callable[[], bool]) -> int:

@@ -12,7 +12,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 
 from hwn2n.hardware.measurement import Beside
 from hwn2n.hardware.target import Target
@@ -24,15 +23,16 @@ from hwn2n.run.candidate import Candidate
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.executors import Executor, InProcess
 from hwn2n.search.fitter import Fitter
-from hwn2n.search.halving import estimates, kept
+from hwn2n.search.halving import halved
 from hwn2n.search.limits import Limits
 from hwn2n.search.projection import as_cost
 from hwn2n.search.proposals import Place, Proposal
+from hwn2n.search.refit import Refitter
 from hwn2n.search.rows import Planned, RowWriter, Work, earlier_readings
 from hwn2n.search.school import School
 from hwn2n.search.seeds import derive_seed
 from hwn2n.search.settings import Settings
-from hwn2n.search.workshop import Outcome, Task, Workshop, timed
+from hwn2n.search.workshop import Task, Workshop, timed
 
 
 def countable_columns(target: Target) -> tuple[str, ...]:
@@ -83,6 +83,14 @@ class Evaluator:
             teacher_accuracy=teacher_accuracy,
             teacher=count(planner.teacher),
         )
+        self.refitter = Refitter(
+            times=settings.refits,
+            fitter=self.fitter,
+            limits=self.limits,
+            executor=self.executor,
+            plan=self._planned,
+            task=self._task,
+        )
 
     def evaluate(
         self, proposals: Sequence[Proposal], *, epsilon: float, epochs: int | None = None
@@ -97,9 +105,12 @@ class Evaluator:
         if proposals:
             self.look_back(proposals[0].place)
         works = [self._begin(proposal, epsilon, epochs) for proposal in proposals]
+        if epochs is None:
+            self.refitter.refit(works, self.ledger)
         tasks = self._tasks(works, epochs)
         if self.settings.halving_epochs and epochs is None and len(tasks) > 1:
-            outcomes = iter(self._halved(tasks))
+            rung, share = self.settings.halving_epochs, self.settings.halving_keep
+            outcomes = iter(halved(self.executor, tasks, rung=rung, share=share))
             self._waiting = _always
         else:
             outcomes = self.executor.run(tasks)
@@ -158,21 +169,25 @@ class Evaluator:
                 decision = proposal.decision
                 if epochs is None:  # else it was scaled before, and stays the network it is
                     decision = self.fitter.fitted(decision)
-            with timed(work.seconds, "plan"):
-                architecture = self.planner.plan(decision)
-            with timed(work.seconds, "count"):
-                key, counts = self.key(architecture), count(architecture)
+            work.planned = self._planned(decision, work.seconds)
         except IllegalArchitectureError as error:
             work.reason = str(error)
             return work
         if epochs is not None:
-            key = f"{key}x{epochs}"
-        known = as_cost(counts)
-        cost = {name: known[name] for name in self.counted}
-        work.planned = Planned(decision, architecture, key, cost, counts.elements)
-        if not cost["params"].value:
+            work.planned = replace(work.planned, key=f"{work.planned.key}x{epochs}")
+        if not work.planned.cost["params"].value:
             work.reason = "nothing is left to train"
         return work
+
+    def _planned(self, decision: Decision, seconds: dict[str, float]) -> Planned:
+        """The network of a decision. Raises `IllegalArchitectureError`."""
+        with timed(seconds, "plan"):
+            architecture = self.planner.plan(decision)
+        with timed(seconds, "count"):
+            key, counts = self.key(architecture), count(architecture)
+        known = as_cost(counts)
+        cost = {name: known[name] for name in self.counted}
+        return Planned(decision, architecture, key, cost, counts.elements)
 
     def _tasks(self, works: Sequence[Work], epochs: int | None) -> list[Task]:
         """Tasks for those that need one: not the networks that were trained often enough before,
@@ -188,48 +203,26 @@ class Evaluator:
             if number >= self.settings.repeats:
                 continue
             asked[planned.key] += 1
-            work.task = Task(
-                architecture=planned.architecture,
-                decision=planned.decision,
-                cost=planned.cost,
-                compression=self.rows.compression(planned.cost),
-                epsilon=work.epsilon,
-                seed=self._seed(planned.key, number),
-                epochs=epochs,
-                measured=earlier_readings(before, self.workshop.measured),
-            )
+            readings = earlier_readings(before, self.workshop.measured) or work.beside
+            task = self._task(work, planned)
+            seed = self._seed(planned.key, number)
+            work.task = replace(task, seed=seed, epochs=epochs, measured=readings)
             tasks.append(work.task)
         return tasks
+
+    def _task(self, work: Work, planned: Planned) -> Task:
+        return Task(
+            architecture=planned.architecture,
+            decision=planned.decision,
+            cost=planned.cost,
+            compression=self.rows.compression(planned.cost),
+            epsilon=work.epsilon,
+        )
 
     def _seed(self, key: str, number: int) -> int:
         parts = (number,) if number else ()
         return derive_seed(self.settings.seed, "candidate", key, *parts)
 
-    def _halved(self, tasks: Sequence[Task]) -> list[Outcome]:
-        """All for `halving_epochs`, then the best `halving_keep` of them to the end."""
-        rung = self.settings.halving_epochs
-        outcomes = list(self.executor.run([replace(task, until=rung) for task in tasks]))
-        went = kept([outcome.accuracy for outcome in outcomes], self.settings.halving_keep)
-        further = [
-            replace(tasks[i], measured=outcomes[i].beside, state=outcomes[i].state) for i in went
-        ]
-        ends = dict(zip(went, self.executor.run(further), strict=True))
-        rungs = [outcome.accuracy for outcome in outcomes]
-        known = {i: rung for i, rung in enumerate(rungs) if rung is not None}
-        stopped = {i: rung for i, rung in known.items() if i not in ends}
-        pairs = {i: (known[i], end.accuracy) for i, end in ends.items() if end.accuracy is not None}
-        guessed = estimates(stopped, pairs)
-        for i, outcome in enumerate(outcomes):
-            if i in ends:
-                outcomes[i] = replace(ends[i], seconds=_sum(outcome.seconds, ends[i].seconds))
-            elif i in guessed:
-                outcomes[i] = replace(outcome, accuracy=guessed[i], stopped=True)
-        return [replace(outcome, state=None) for outcome in outcomes]
-
 
 def _always() -> bool:
     return True
-
-
-def _sum(*parts: dict[str, float]) -> dict[str, float]:
-    return {name: sum(p.get(name, 0.0) for p in parts) for name in dict.fromkeys(chain(*parts))}

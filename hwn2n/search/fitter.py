@@ -9,7 +9,7 @@ from hwn2n.budget.matrix import Constraints
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
-from hwn2n.search.forecast import Forecast, forecast_for
+from hwn2n.search.forecast import Forecast, Guess, forecast_for
 from hwn2n.search.projection import project, topped_up, upper_rows, widened
 from hwn2n.search.settings import Settings
 
@@ -51,35 +51,40 @@ class Fitter:
             self.forecast.fit(earlier, self.planner.count)
 
     def fitted(self, decision: Decision) -> Decision:
-        """The decision as it would be evaluated.
+        """The decision as it would be evaluated, all that was forecast considered.
 
         Raises `IllegalArchitectureError` where no width is inside what can be counted.
         """
+        return self._fitted(decision, None if self.forecast is None else self.forecast.cost)
+
+    def refitted(
+        self, decision: Decision, cost: Cost, beside: Cost, *, grow: bool, margin: float = 1.02
+    ) -> Decision:
+        """The decision as wide as it may be, should what was read of its network be the truth.
+
+        `cost` was read of the network, `beside` of its teacher at the same time; the network is
+        taken to cost `margin` times that. It grows, where it
+        may `grow`, only if limits alone choose widths (`fills`). The decision itself where nothing
+        is forecast. Raises `IllegalArchitectureError` as `fitted` does.
+        """
+        if self.forecast is None:
+            return decision
+        guess = self.forecast.agreeing(self.planner.count(decision), cost, beside, margin)
+        return self._fitted(decision, guess) if grow else self._scaled_down(decision, guess)
+
+    def _fitted(self, decision: Decision, guess: Guess | None) -> Decision:
         if not self.fills:
-            return self._scaled_down(decision)
+            return self._scaled_down(decision, guess)
         wide = widened(self.planner, decision, self.allowed)
-        decision = self._scaled_down(wide)
+        decision = self._scaled_down(wide, guess)
         if decision != wide:
             return decision
-        rows, guess = self.countable, None
-        if self.forecast is not None:
-            rows, guess = self.forecast.rows, self.forecast.cost
+        rows = self.countable if self.forecast is None else self.forecast.rows
         return topped_up(self.planner, wide, rows, self.allowed, forecast=guess)
 
-    def _scaled_down(self, decision: Decision) -> Decision:
+    def _scaled_down(self, decision: Decision, guess: Guess | None) -> Decision:
         decision = project(self.planner, decision, self.countable, self.allowed)
         if self.forecast is None:
             return decision
         # what can be counted holds by now, and scaling down further cannot undo it
-        rows, guess = self.forecast.rows, self.forecast.cost
-        return project(self.planner, decision, rows, self.allowed, forecast=guess)
-
-    def narrowed(self, decision: Decision, reading: Candidate) -> Decision:
-        """The decision scaled down until it is inside, should what was read of it be the truth.
-
-        The decision itself where nothing is forecast, or where that is inside.
-        """
-        if self.forecast is None:
-            return decision
-        guess = self.forecast.agreeing(self.planner.count(decision), reading)
         return project(self.planner, decision, self.forecast.rows, self.allowed, forecast=guess)

@@ -29,6 +29,9 @@ from hwn2n.search.projection import as_cost, upper_rows
 if TYPE_CHECKING:
     import numpy as np
 
+Guess = Callable[[Counts], Cost]
+"""What a network of these counts costs, or will."""
+
 PRIOR = (0.05, 0.35, 0.05, 0.1, 0.45)
 """Shares of the teacher's value that a constant, FLOPs, parameters, operations and elements have
 before anything was measured but the teacher."""
@@ -93,15 +96,17 @@ class Forecast:
         }
         return as_cost(counts) | {name: Reading(value) for name, value in guessed.items()}
 
-    def agreeing(self, counts: Counts, reading: Candidate) -> Callable[[Counts], Cost]:
-        """As `cost`, but scaled so that a network of `counts` costs a little more than was read."""
-        cost, beside = cost_from_json(reading.cost), cost_from_json(reading.teacher)
+    def agreeing(self, counts: Counts, cost: Cost, beside: Cost, margin: float) -> Guess:
+        """As `cost`, but scaled so that a network of `counts` costs `margin` times what was read.
+
+        `cost` was read of it, and `beside` of its teacher at the same time.
+        """
         guessed = self.cost(counts)
         factors = dict.fromkeys(self.columns, 1.0)
         for name in self.columns:
             if _known(name, cost) and guessed[name].value > 0:
                 read = self._share(name, cost, beside) * self._cost[name].value
-                factors[name] = _LEAST_MARGIN * read / guessed[name].value
+                factors[name] = margin * read / guessed[name].value
 
         def corrected(counts: Counts) -> Cost:
             guesses = self.cost(counts)

@@ -9,7 +9,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from statistics import median
+
+from hwn2n.search.executors import Executor
+from hwn2n.search.workshop import Outcome, Task
+
+
+def halved(executor: Executor, tasks: Sequence[Task], *, rung: int, share: float) -> list[Outcome]:
+    """All tasks for `rung` epochs, then the best `share` of them to the end; in order."""
+    outcomes = list(executor.run([replace(task, until=rung) for task in tasks]))
+    went = kept([outcome.accuracy for outcome in outcomes], share)
+    further = [
+        replace(tasks[i], measured=outcomes[i].beside, state=outcomes[i].state) for i in went
+    ]
+    ends = dict(zip(went, executor.run(further), strict=True))
+    rungs = {i: o.accuracy for i, o in enumerate(outcomes) if o.accuracy is not None}
+    stopped = {i: accuracy for i, accuracy in rungs.items() if i not in ends}
+    pairs = {i: (rungs[i], end.accuracy) for i, end in ends.items() if end.accuracy is not None}
+    guessed = estimates(stopped, pairs)
+    for i, outcome in enumerate(outcomes):
+        if i in ends:
+            outcomes[i] = replace(ends[i], seconds=_sum(outcome.seconds, ends[i].seconds))
+        elif i in guessed:
+            outcomes[i] = replace(outcome, accuracy=guessed[i], stopped=True)
+    return [replace(outcome, state=None) for outcome in outcomes]
+
+
+def _sum(*parts: dict[str, float]) -> dict[str, float]:
+    return {name: sum(p.get(name, 0.0) for p in parts) for name in dict.fromkeys(chain(*parts))}
 
 
 def kept(accuracies: Sequence[float | None], share: float) -> list[int]:

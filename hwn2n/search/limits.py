@@ -7,6 +7,7 @@ that candidate is judged by that reading. Counted values and absolute limits nee
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -50,6 +51,14 @@ class Limits:
     def given(self, teacher: Cost) -> Constraints:
         """The rows in numbers where `teacher` are the readings taken beside a candidate."""
         return self.budget.resolve({**self.teacher_cost, **teacher}) if teacher else self.at_first
+
+    def headroom(self, cost: Cost, teacher: Cost) -> float:
+        """The distance to the row that binds, as a share of its limit: negative outside, and -inf
+        where something that a row needs was not measured. `teacher` as in `given`."""
+        constraints = self.given(teacher)
+        if constraints.missing(cost):
+            return -math.inf
+        return float(-constraints.residuals(cost).max())
 
     def judge(self, cost: Cost, beside: Beside) -> list[Judgement]:
         """The verdicts on all rows for a student of `cost`, measured `beside` its teacher.

@@ -34,6 +34,7 @@ RECIPES: dict[str, Settings] = {
         validation_images=2500,
         project=True,
         forecast=True,
+        refits=2,
         anchor=True,
         annealing=3,
         near_miss=0.5,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,13 +58,9 @@ class Rounds:
         return found
 
     def headroom(self, candidate: Candidate) -> float:
-        """The distance to the row that binds, as a share of its limit: negative outside, and
-        -inf where something that a row needs was not measured."""
-        cost = cost_from_json(candidate.cost)
-        constraints = self.evaluator.limits.given(cost_from_json(candidate.teacher))
-        if constraints.missing(cost):
-            return -math.inf
-        return float(-constraints.residuals(cost).max())
+        """The distance to the row that binds, as `Limits.headroom` has it."""
+        cost, teacher = cost_from_json(candidate.cost), cost_from_json(candidate.teacher)
+        return self.evaluator.limits.headroom(cost, teacher)
 
     def _report(self, candidate: Candidate, rollouts: int, iterations: int) -> None:
         self.clock.lap(SEARCH)

@@ -39,7 +39,8 @@ class Work:
 
     `done` is the row that the ledger has already; `reason` says why there is no network, or none
     worth a task; `task` is None for one that needs no work, such as one that was trained before.
-    `longer`: it trains longer than the search training, as in a run-off.
+    `longer`: it trains longer than the search training, as in a run-off. `beside`: the readings of
+    `planned` where they were taken before its task (refit.py).
     """
 
     proposal: Proposal
@@ -48,6 +49,7 @@ class Work:
     done: Candidate | None = None
     planned: Planned | None = None
     reason: str | None = None
+    beside: Beside | None = None
     task: Task | None = None
     outcome: Outcome | None = None
     seconds: dict[str, float] = field(default_factory=dict)

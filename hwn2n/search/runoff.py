@@ -9,6 +9,7 @@ than most and may end above them: it competes too, wherever the brief training l
 
 from __future__ import annotations
 
+from hwn2n.budget.cost import cost_from_json
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.ledger import Ledger
@@ -78,5 +79,6 @@ def _narrower(rounds: Rounds, candidate: Candidate) -> Decision | None:
     if rounds.headroom(candidate) < -_NEARLY:
         return None
     decision = Decision.from_json(candidate.decision)
-    narrower = rounds.evaluator.fitter.narrowed(decision, candidate)
+    cost, teacher = cost_from_json(candidate.cost), cost_from_json(candidate.teacher)
+    narrower = rounds.evaluator.fitter.refitted(decision, cost, teacher, grow=False)
     return None if narrower == decision else narrower

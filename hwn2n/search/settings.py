@@ -40,6 +40,13 @@ class Settings(StrategySettings):
         description="with `project`: scale widths to what is measured too, as far as earlier "
         "candidates tell it (forecast.py)",
     )
+    refits: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="with `forecast`: so often at most a network is scaled again by what it "
+        "measures itself, before it is trained (refit.py); 0 = never",
+    )
     anchor: bool = Field(
         False, description="evaluate the uniformly shrunk teacher before the first stage"
     )

@@ -44,7 +44,7 @@ class Task:
     cost: Cost
     compression: float
     epsilon: float
-    seed: int
+    seed: int = 0
     epochs: int | None = None
     measured: Beside | None = None
     until: int | None = None
@@ -80,19 +80,20 @@ class Workshop:
 
     def do(self, task: Task) -> Outcome:
         """Measure, then train where it matters."""
+        found = self.read(task)
+        if not self.worth_training(task, found.beside):
+            return found
+        return self.train(task, found.beside, found.seconds)
+
+    def read(self, task: Task) -> Outcome:
+        """The measured columns that the budget needs, of a network that is not trained; none where
+        counting has decided already."""
         seconds: dict[str, float] = {}
         with timed(seconds, "measure"):
-            beside = self.readings(task)
-        if not self.worth_training(task, beside):
-            return Outcome(beside=beside, seconds=seconds)
-        return self.train(task, beside, seconds)
-
-    def readings(self, task: Task) -> Beside:
-        """The measured columns that the budget needs; none where counting has decided already."""
-        known = self.known(task)
-        if known is not None:
-            return known
-        return self.measure(task.architecture, task.decision, "quick")
+            beside = self.known(task)
+            if beside is None:
+                beside = self.measure(task.architecture, task.decision, "quick")
+        return Outcome(beside=beside, seconds=seconds)
 
     def known(self, task: Task) -> Beside | None:
         """The readings where they take no measurement, or None."""

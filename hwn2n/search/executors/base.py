@@ -19,6 +19,13 @@ class Executor(ABC):
         Raises what the workshop raises (`MeasurementError`).
         """
 
+    @abstractmethod
+    def read(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """The readings of each task's network, which is not trained, in the order of the tasks.
+
+        None where counting has decided already. Raises what the workshop raises.
+        """
+
     def ready(self) -> bool:
         """Whether the next outcome of `run` is there already, so that asking takes no time."""
         return False

@@ -18,3 +18,8 @@ class InProcess(Executor):
         """One outcome for each task, in order."""
         for task in tasks:
             yield self.workshop.do(task)
+
+    def read(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """The readings of each, in order."""
+        for task in tasks:
+            yield self.workshop.read(task)

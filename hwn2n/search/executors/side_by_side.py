@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from hwn2n.hardware.measurement import Beside
 from hwn2n.search.executors.base import Executor
-from hwn2n.search.workshop import Outcome, Task, Workshop, timed
+from hwn2n.search.workshop import Outcome, Task, Workshop
 
 Ticket = Hashable
 """Stands for work that was handed out."""
@@ -65,9 +65,16 @@ class SideBySide(Executor):
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """One outcome for each task, in order; work that nobody waits for any more is ended."""
+        return self._outcomes(tasks, train=True)
+
+    def read(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """The readings of each, in order, taken where those of `run` are."""
+        return self._outcomes(tasks, train=False)
+
+    def _outcomes(self, tasks: Sequence[Task], *, train: bool) -> Iterator[Outcome]:
         if not tasks:
             return
-        batch = self._batch = _Batch(self.workshop, self.workers, tasks)
+        batch = self._batch = _Batch(self.workshop, self.workers, tasks, train=train)
         try:
             batch.begin()
             for index in range(len(tasks)):
@@ -96,12 +103,15 @@ class _Part:
 
 
 class _Batch:
-    """The tasks of one call of `run`."""
+    """The tasks of one call of `run`, or of `read`, which trains nothing."""
 
-    def __init__(self, workshop: Workshop, workers: Workers, tasks: Sequence[Task]) -> None:
+    def __init__(
+        self, workshop: Workshop, workers: Workers, tasks: Sequence[Task], *, train: bool
+    ) -> None:
         self.workshop = workshop
         self.workers = workers
         self.tasks = tasks
+        self.train = train
         self.ended: dict[int, Outcome | Exception] = {}
         self.under_way: dict[Ticket, _Part] = {}
         self.given = 0
@@ -128,18 +138,15 @@ class _Batch:
                 self.under_way[self.workers.measure(self.tasks[index])] = part
 
     def _read(self, task: Task) -> Outcome | Exception:
-        seconds: dict[str, float] = {}
         try:
-            with timed(seconds, "measure"):
-                beside = self.workshop.readings(task)
+            return self.workshop.read(task)
         except Exception as error:
             return error
-        return Outcome(beside=beside, seconds=seconds)
 
     def _train(self, index: int, known: Outcome) -> None:
         """Hand out the training of a task whose readings are there, if it is worth it."""
         task = self.tasks[index]
-        if self.workshop.worth_training(task, known.beside):
+        if self.train and self.workshop.worth_training(task, known.beside):
             ticket = self.workers.train(task)
             self.under_way[ticket] = _Part(index, measuring=False, known=known)
         else:
