@@ -12,6 +12,7 @@ import pytest
 import small
 
 import hwn2n
+from hwn2n.hardware.measurement import FULL
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import read_json
@@ -127,6 +128,29 @@ def test_one_that_is_a_little_outside_now_tries_again_narrower(
     assert all(after.widths[name] <= width for name, width in before.widths.items())
     first, second = (c.cost["latency_p50"]["value"] for c in (outside, again))
     assert 0.5 * first < second < first / 1.2
+
+
+class Careful(small.CalmTarget):
+    """Knows how carefully each latency of a student was measured."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.efforts: list[str] = []
+
+    def measure(self, model: Any, shape: Any, columns: Any, protocol: Any = FULL) -> Any:
+        if "latency_p50" in columns and model is not small.small_teacher().model:
+            self.efforts.append(protocol.effort)
+        return super().measure(model, shape, columns, protocol)
+
+
+def test_who_may_become_the_student_is_measured_in_full(tmp_path: Path) -> None:
+    target = Careful()
+    _, rows = compressed(tmp_path / "run", target=target)
+    finalists = len([c for c in rows if c.stage == STAGE])
+    first = target.efforts.index("full")
+    assert first >= len([c for c in rows if c.stage != STAGE and c.state.value == "trained"])
+    # then the choice, and the trained student
+    assert target.efforts[first:] == ["full"] * (finalists + 2)
 
 
 def test_the_search_before_it_is_the_same(tmp_path: Path) -> None:

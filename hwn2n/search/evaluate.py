@@ -207,6 +207,8 @@ class Evaluator:
             task = self._task(work, planned)
             seed = self._seed(planned.key, number)
             work.task = replace(task, seed=seed, epochs=epochs, measured=readings)
+            if epochs is not None:  # of so few any may become the student
+                work.task = replace(work.task, effort="full")
             tasks.append(work.task)
         return tasks
 

@@ -38,9 +38,9 @@ def ranked(ledger: Ledger, evaluator: Evaluator) -> list[Candidate]:
 def run_off(rounds: Rounds) -> None:
     """Train the best candidates and the anchor longer, where the settings say so.
 
-    One whose limits have to be measured is measured again. Where it is outside now, since the best
-    of many readings is partly the luckiest, it tries again a little narrower, or the next best
-    takes its place, a few times.
+    One whose limits have to be measured is measured again, in full: the best of many short readings
+    is partly the luckiest. Where it is outside now it tries again a little narrower, or the next
+    best takes its place, a few times.
 
     Raises `InterruptedRunError` where it was asked to stop.
     """

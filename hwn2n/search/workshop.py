@@ -34,9 +34,9 @@ class Task:
     """One network to measure and, if its reward can depend on it, to train.
 
     `cost` is what is known of it already, `compression` its C, `epsilon` the annealing in force.
-    `epochs` stand in place of the search training's own (runoff.py). `measured` are earlier
-    readings, None where it is to be measured. `until` stops the training after so many epochs in
-    all, `state` goes on from there.
+    `epochs` stand in place of the search training's own (runoff.py), `effort` says how carefully it
+    is measured. `measured` are earlier readings, None where it is to be measured. `until` stops the
+    training after so many epochs in all, `state` goes on from there.
     """
 
     architecture: Architecture
@@ -46,6 +46,7 @@ class Task:
     epsilon: float
     seed: int = 0
     epochs: int | None = None
+    effort: Effort = "quick"
     measured: Beside | None = None
     until: int | None = None
     state: TrainState | None = None
@@ -92,7 +93,7 @@ class Workshop:
         with timed(seconds, "measure"):
             beside = self.known(task)
             if beside is None:
-                beside = self.measure(task.architecture, task.decision, "quick")
+                beside = self.measure(task.architecture, task.decision, task.effort)
         return Outcome(beside=beside, seconds=seconds)
 
     def known(self, task: Task) -> Beside | None:
@@ -121,7 +122,7 @@ class Workshop:
             architecture.input_shape,
             self.measured,
             self.limits.drifting,
-            # Brief readings steer; what is claimed of the winner is measured in full, alone.
+            # Brief readings steer; what is claimed of the winner is measured in full.
             self.school.protocol(effort, self.limits.at_first, looks=looks),
         )
         whole = self._complete(found.teacher, self.limits.drifting, "the teacher")

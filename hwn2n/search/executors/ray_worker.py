@@ -56,14 +56,14 @@ def train(order: Order, task: Task, state: TrainState | None) -> tuple[Outcome, 
 
 
 def measure(order: Order, task: Task) -> Outcome:
-    """The quick readings of a task's network, on this node; the outcome was not trained."""
+    """The readings of a task's network, on this node; the outcome was not trained."""
     seconds: dict[str, float] = {}
     with timed(seconds, SET_UP):
         workshop: Workshop = _once(
             order, "workshop", lambda: _fetch(order.board, Kit).workshop(_target(order)), MEASURING
         )
     with timed(seconds, "measure"):
-        beside = workshop.measure(task.architecture, task.decision, "quick")
+        beside = workshop.measure(task.architecture, task.decision, task.effort)
     return Outcome(beside=beside, seconds=seconds)
 
 
