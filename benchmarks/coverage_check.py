@@ -29,7 +29,7 @@ from hwn2n.network.module import instantiate_with
 from hwn2n.network.operators import rule
 from hwn2n.network.planner import Planner
 from hwn2n.search.choices.actions import SHRINK_VALUES, smaller_kernel
-from hwn2n.search.widths import Widths
+from hwn2n.search.fitting.widths import Widths
 
 DECISIONS = 20
 """Random decisions of each kind."""

@@ -30,7 +30,7 @@ from benchmarks.study import Study, candidates, known_rows, open_study, study_pa
 from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
 from hwn2n.run.folder import read_json, write_json
-from hwn2n.search.projection import counted_cost
+from hwn2n.search.fitting.projection import counted_cost
 from hwn2n.search.school import School
 
 ALIKE = {"train.batch_size": 64, "recalibrate_images": 2000, "validation_images": None}

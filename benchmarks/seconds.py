@@ -34,8 +34,8 @@ from benchmarks.study import candidates, open_study
 from hwn2n.errors import BudgetNotMetError
 from hwn2n.run.folder import RunFolder, write_json
 from hwn2n.run.ledger import Ledger
+from hwn2n.search.fitting.projection import counted_cost
 from hwn2n.search.loop import SEARCH
-from hwn2n.search.projection import counted_cost
 
 LAST = {"runoff": 0, "final.epochs": 1, "final.max_images": 1000}
 """A run-off and the final training are not what is timed."""

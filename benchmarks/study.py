@@ -21,11 +21,11 @@ from hwn2n.network.layers import find_layers
 from hwn2n.network.planner import Planner
 from hwn2n.run.folder import read_json, write_json
 from hwn2n.search.choices.actions import SHRINK_VALUES
-from hwn2n.search.projection import counted_cost, project
+from hwn2n.search.fitting.projection import counted_cost, project
+from hwn2n.search.fitting.widths import Widths
 from hwn2n.search.recipes import build_settings, suited_to
 from hwn2n.search.school import School
 from hwn2n.search.settings import Settings
-from hwn2n.search.widths import Widths
 
 
 @dataclass(frozen=True)

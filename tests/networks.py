@@ -14,7 +14,7 @@ from hwn2n.network.operators import rule
 from hwn2n.network.planner import Planner
 from hwn2n.network.teachers import build_teacher
 from hwn2n.search.choices.actions import SHRINK_VALUES, smaller_kernel
-from hwn2n.search.widths import Widths
+from hwn2n.search.fitting.widths import Widths
 
 PAPER_TEACHERS = {
     "conv4": (1, 28, 28),

@@ -20,7 +20,7 @@ from hwn2n.network.layers import find_layers
 from hwn2n.network.planner import Planner
 from hwn2n.search.bounds.costs import cost_bounds
 from hwn2n.search.bounds.presence import find_presence
-from hwn2n.search.projection import counted_cost
+from hwn2n.search.fitting.projection import counted_cost
 from hwn2n.search.reach import check_reachable, smallest_student
 from hwn2n.search.recipes import build_settings
 

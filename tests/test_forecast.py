@@ -16,7 +16,7 @@ from hwn2n.network.counts import Counts
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.search.assemble import Workbench
-from hwn2n.search.forecast import Forecast, forecast_for
+from hwn2n.search.fitting.forecast import Forecast, forecast_for
 from hwn2n.search.proposals import Place, Proposal
 
 PLANNER = planner_of("resnet20", 8)

@@ -29,11 +29,11 @@ from hwn2n.search.choices.actions import (
 )
 from hwn2n.search.choices.masks import mask_for
 from hwn2n.search.choices.steps import Mask, Steps
+from hwn2n.search.fitting.projection import counted_cost
+from hwn2n.search.fitting.widths import Widths
 from hwn2n.search.policies import KEEP, REMOVE, RemovalPolicy, ShrinkagePolicy, UniformPolicy
-from hwn2n.search.projection import counted_cost
 from hwn2n.search.recipes import build_settings
 from hwn2n.search.settings import Settings
-from hwn2n.search.widths import Widths
 
 SHRINKS = build_settings("paper", {"mask": True})
 PROJECTS = build_settings("fast", {"mask": True})

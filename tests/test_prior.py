@@ -17,10 +17,10 @@ from hwn2n.search.choices.prior import (
     share_at_budget,
     shrinkage_prior,
 )
+from hwn2n.search.fitting.projection import project
+from hwn2n.search.fitting.widths import Widths
 from hwn2n.search.policies.removal import KEEP
-from hwn2n.search.projection import project
 from hwn2n.search.strategies.learning import prior_for
-from hwn2n.search.widths import Widths
 
 
 def countable(limit: float):

@@ -12,8 +12,8 @@ from hwn2n.network.capture import capture
 from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
-from hwn2n.search.projection import counted_cost, project, topped_up, widened
-from hwn2n.search.widths import Widths
+from hwn2n.search.fitting.projection import counted_cost, project, topped_up, widened
+from hwn2n.search.fitting.widths import Widths
 
 
 def limits(*rows):

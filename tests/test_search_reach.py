@@ -28,7 +28,7 @@ from hwn2n.search.bounds.costs import COLUMNS, QUANTITIES, cost_bounds
 from hwn2n.search.bounds.program import Possible
 from hwn2n.search.bounds.proof import Limit, prove
 from hwn2n.search.choices.actions import SHRINK_VALUES, smaller_kernel
-from hwn2n.search.projection import counted_cost
+from hwn2n.search.fitting.projection import counted_cost
 from hwn2n.search.reach import check_reachable, smallest_student
 from hwn2n.search.recipes import build_settings
 

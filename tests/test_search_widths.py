@@ -11,10 +11,10 @@ from hwn2n.network.channels import ChannelGroup
 from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING
 from hwn2n.search.choices.actions import SHRINK_VALUES, ShrinkageStage
-from hwn2n.search.projection import project
+from hwn2n.search.fitting.projection import project
+from hwn2n.search.fitting.widths import Widths
 from hwn2n.search.reach import smallest_student
 from hwn2n.search.recipes import build_settings
-from hwn2n.search.widths import Widths
 
 
 def group(width, step=1, per_unit=None):

@@ -25,7 +25,7 @@ from hwn2n.search.seeds import derive_seed
 
 @dataclass(frozen=True, kw_only=True)
 class UniformWidth(Rival):
-    """Every channel group shrunk by one factor; see `hwn2n.search.projection`."""
+    """Every channel group shrunk by one factor; see `hwn2n.search.fitting.projection`."""
 
     weights: Literal["inherit", "fresh"] = "fresh"
 

@@ -22,8 +22,8 @@ from hwn2n.run.ledger import Ledger
 from hwn2n.search.evaluate import Evaluator, countable_columns
 from hwn2n.search.executors import Here, Site
 from hwn2n.search.finish import full_cost
+from hwn2n.search.fitting.projection import counted_cost
 from hwn2n.search.limits import Limits
-from hwn2n.search.projection import counted_cost
 from hwn2n.search.reach import check_reachable
 from hwn2n.search.school import School
 from hwn2n.search.settings import Settings

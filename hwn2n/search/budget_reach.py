@@ -7,8 +7,8 @@ from typing import Any
 
 from hwn2n.budget.matrix import Budget
 from hwn2n.network.planner import Planner
+from hwn2n.search.fitting.projection import counted_cost, upper_rows
 from hwn2n.search.inspection import Smallest
-from hwn2n.search.projection import counted_cost, upper_rows
 from hwn2n.search.reach import smallest_student
 from hwn2n.search.settings import Settings
 

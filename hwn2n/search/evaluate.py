@@ -22,12 +22,12 @@ from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.executors import Executor, InProcess
-from hwn2n.search.fitter import Fitter
+from hwn2n.search.fitting.fitter import Fitter
+from hwn2n.search.fitting.projection import as_cost
+from hwn2n.search.fitting.refit import Refitter
 from hwn2n.search.halving import halved
 from hwn2n.search.limits import Limits
-from hwn2n.search.projection import as_cost
 from hwn2n.search.proposals import Place, Proposal
-from hwn2n.search.refit import Refitter
 from hwn2n.search.rows import Planned, RowWriter, Work, earlier_readings
 from hwn2n.search.school import School
 from hwn2n.search.seeds import derive_seed

@@ -5,7 +5,7 @@ Departures of the search from the paper, by their numbers in docs/method.md, whi
 and all others. Each is a setting, and off in `recipe: paper`:
 
 12. The uniformly shrunk teacher may be evaluated first, as an anchor (`anchor`, anchor.py).
-13. Decisions may be scaled to what is countable of the budget (`project`, projection.py).
+13. Decisions may be scaled to what is countable of the budget (`project`, fitting/projection.py).
 14. The first policies may prefer to keep (`removal.prior`, `shrinkage.prior`, choices/prior.py).
 15. Advantages may be leave-one-out, not against the moving average (`advantage`, `normalise`).
 18. A candidate outside the budget may keep the more the nearer it is (`near_miss`, reward.py).
@@ -14,14 +14,14 @@ and all others. Each is a setting, and off in `recipe: paper`:
 24. Updates may also imitate the best candidates so far (`imitate`, learners).
 30. The best candidates may train longer before one is chosen (`runoff`, runoff.py).
 31. An update may take several steps on its rollouts (`update_steps`, learners).
-32. Decisions may be scaled to forecasts of what is measured (`forecast`, forecast.py).
+32. Decisions may be scaled to forecasts of what is measured (`forecast`, fitting/forecast.py).
 33. A removal may take out a whole residual branch (`granularity`).
 34. Inside a budget the reward may be the accuracy alone (`formula`, reward.py).
 35. Activations may count beside a brief accuracy (`activations_weight`, reward.py).
 36. Guesses may choose which of many sampled decisions are trained (`screen`, screening.py).
 37. The second stage may go on from several removals (`shrink_from`, strategies/stages.py).
 38. What the first removal policy keeps may follow from the budget (`budget_prior`, prior.py).
-39. Networks may be scaled again by what they measure themselves (`refits`, refit.py).
+39. Networks may be scaled again by what they measure themselves (`refits`, fitting/refit.py).
 
 And always (6): a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.

@@ -24,7 +24,7 @@ from hwn2n.network.planner import Planner
 from hwn2n.search.bounds.costs import QUANTITIES, cost_bounds
 from hwn2n.search.bounds.proof import Conflict, Limit, limit_of, prove
 from hwn2n.search.choices.actions import SHRINK_VALUES, smaller_kernel
-from hwn2n.search.projection import counted_cost, project, upper_rows
+from hwn2n.search.fitting.projection import counted_cost, project, upper_rows
 from hwn2n.search.settings import Settings
 
 _NOTHING = "nothing was trained"

@@ -40,7 +40,7 @@ class Work:
     `done` is the row that the ledger has already; `reason` says why there is no network, or none
     worth a task; `task` is None for one that needs no work, such as one that was trained before.
     `longer`: it trains longer than the search training, as in a run-off. `beside`: the readings of
-    `planned` where they were taken before its task (refit.py).
+    `planned` where they were taken before its task (fitting/refit.py).
     """
 
     proposal: Proposal

@@ -24,8 +24,8 @@ from hwn2n.network.decision import Decision, name_of
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.evaluate import Evaluator
+from hwn2n.search.fitting.projection import as_cost
 from hwn2n.search.predictor import AccuracyPredictor
-from hwn2n.search.projection import as_cost
 from hwn2n.search.reward import DEGENERATE_REWARD, score
 from hwn2n.search.runoff import STAGE as RUNOFF
 

@@ -33,19 +33,20 @@ class Settings(StrategySettings):
         description="images to estimate batch-norm statistics on after search training; 0 = do not",
     )
     project: bool = Field(
-        False, description="scale widths to what can be counted of the budget (projection.py)"
+        False,
+        description="scale widths to what can be counted of the budget (fitting/projection.py)",
     )
     forecast: bool = Field(
         False,
         description="with `project`: scale widths to what is measured too, as far as earlier "
-        "candidates tell it (forecast.py)",
+        "candidates tell it (fitting/forecast.py)",
     )
     refits: int = Field(
         0,
         ge=0,
         le=10,
         description="with `forecast`: so often at most a network is scaled again by what it "
-        "measures itself, before it is trained (refit.py); 0 = never",
+        "measures itself, before it is trained (fitting/refit.py); 0 = never",
     )
     anchor: bool = Field(
         False, description="evaluate the uniformly shrunk teacher before the first stage"

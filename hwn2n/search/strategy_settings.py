@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from hwn2n.network.layers import Granularity
 from hwn2n.search.choices.features import FeatureSet
-from hwn2n.search.widths import Widths
+from hwn2n.search.fitting.widths import Widths
 
 Strategy = Literal["policies", "random", "evolution", "local"]
 

@@ -18,8 +18,8 @@ from hwn2n.network.operators import rule
 from hwn2n.network.planner import Planner
 from hwn2n.search.choices.features import FEATURES, FeatureSet, Variable
 from hwn2n.search.choices.steps import FREE, Steps
+from hwn2n.search.fitting.widths import Widths
 from hwn2n.search.policies.removal import KEEP, REMOVE
-from hwn2n.search.widths import Widths
 
 SHRINK_VALUES = tuple(round(0.1 * i, 1) for i in range(1, 11))
 """The shrinkage policy's actions: the share that is kept (section 3.2.2)."""

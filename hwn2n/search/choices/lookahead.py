@@ -13,7 +13,7 @@ from hwn2n.network.counts import Counts, count
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
 from hwn2n.search.choices.steps import Mask, Steps
-from hwn2n.search.projection import as_cost
+from hwn2n.search.fitting.projection import as_cost
 
 Actions = tuple[int, ...]
 _CACHED = 1 << 14

@@ -39,10 +39,10 @@ from hwn2n.search.choices.actions import (
 )
 from hwn2n.search.choices.lookahead import Actions, Lookahead, Prices
 from hwn2n.search.choices.steps import FREE, Mask, Steps
+from hwn2n.search.fitting.projection import upper_rows
+from hwn2n.search.fitting.widths import Widths
 from hwn2n.search.policies.removal import KEEP, REMOVE
-from hwn2n.search.projection import upper_rows
 from hwn2n.search.settings import Settings
-from hwn2n.search.widths import Widths
 
 
 def mask_for(

@@ -20,9 +20,9 @@ from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
 from hwn2n.search.choices.actions import SHRINK_VALUES, RemovalStage, ShrinkageStage
+from hwn2n.search.fitting.projection import as_cost, upper_rows
+from hwn2n.search.fitting.widths import Widths
 from hwn2n.search.policies.removal import KEEP
-from hwn2n.search.projection import as_cost, upper_rows
-from hwn2n.search.widths import Widths
 
 _CENTRE = 0.7
 """Where decisions are projected: room for layers to be wider than others."""

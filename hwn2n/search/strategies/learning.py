@@ -16,6 +16,7 @@ from hwn2n.search.choices.prior import (
     share_at_budget,
     shrinkage_prior,
 )
+from hwn2n.search.fitting.projection import upper_rows
 from hwn2n.search.learners.actor_critic import LEARNERS
 from hwn2n.search.learners.base import Learner
 from hwn2n.search.learners.reports import ReinforceSettings
@@ -26,7 +27,6 @@ from hwn2n.search.policies import (
     UniformPolicy,
     load_policy,
 )
-from hwn2n.search.projection import upper_rows
 from hwn2n.search.rounds import ANCHOR, Rounds
 from hwn2n.search.seeds import derive_seed
 from hwn2n.search.settings import Settings

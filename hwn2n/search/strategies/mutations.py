@@ -18,7 +18,7 @@ from hwn2n.network.decision import Decision
 from hwn2n.network.layers import Layer, find_layers
 from hwn2n.network.planner import Planner
 from hwn2n.search.choices.actions import smaller_kernel
-from hwn2n.search.projection import filled
+from hwn2n.search.fitting.projection import filled
 from hwn2n.search.settings import Settings
 
 _MOST_GONE = 0.6

@@ -24,7 +24,7 @@ from hwn2n.budget.matrix import Constraints
 from hwn2n.network.counts import Counts
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
-from hwn2n.search.projection import as_cost, upper_rows
+from hwn2n.search.fitting.projection import as_cost, upper_rows
 
 if TYPE_CHECKING:
     import numpy as np

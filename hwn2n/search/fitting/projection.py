@@ -24,7 +24,7 @@ from hwn2n.network.channels import ChannelGroup
 from hwn2n.network.counts import Counts, count
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
-from hwn2n.search.widths import Widths
+from hwn2n.search.fitting.widths import Widths
 
 
 def counted_cost(architecture: Architecture) -> dict[str, Reading]:

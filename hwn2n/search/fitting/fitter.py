@@ -9,8 +9,8 @@ from hwn2n.budget.matrix import Constraints
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
-from hwn2n.search.forecast import Forecast, Guess, forecast_for
-from hwn2n.search.projection import project, topped_up, upper_rows, widened
+from hwn2n.search.fitting.forecast import Forecast, Guess, forecast_for
+from hwn2n.search.fitting.projection import project, topped_up, upper_rows, widened
 from hwn2n.search.settings import Settings
 
 

@@ -18,7 +18,7 @@ from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.decision import Decision
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.executors import Executor
-from hwn2n.search.fitter import Fitter
+from hwn2n.search.fitting.fitter import Fitter
 from hwn2n.search.limits import Limits
 from hwn2n.search.rows import Planned, Work
 from hwn2n.search.workshop import Outcome, Task, timed
