@@ -16,7 +16,7 @@ from hwn2n.errors import MeasurementError
 from hwn2n.hardware.conditions import board_model, conditions
 from hwn2n.hardware.counts import count
 from hwn2n.hardware.fingerprint import RUNTIME_PACKAGES, fingerprint, installed
-from hwn2n.hardware.matching import device_missing, why_not_this_machine
+from hwn2n.hardware.matching import described, device_missing, why_not_this_machine
 from hwn2n.hardware.measurement import (
     DURATIONS,
     FULL,
@@ -247,13 +247,3 @@ class LocalTarget(Target):
 
 def _in_order(cost: Cost) -> dict[str, Reading]:
     return {name: cost[name] for name in COLUMNS if name in cost}
-
-
-def described(settings: TargetModel) -> str:
-    """The device, and the settings that are not the usual ones."""
-    parts = [settings.device]
-    parts += [settings.runtime] if settings.runtime != "eager" else []
-    parts += [settings.precision] if settings.precision != "fp32" else []
-    parts += [f"batch={settings.batch}"] if (settings.batch or 1) != 1 else []
-    parts += [f"threads={settings.threads}"] if settings.threads is not None else []
-    return " ".join(parts)

@@ -1,4 +1,4 @@
-"""Whether this machine is the one that a target describes."""
+"""What a target describes, and whether this machine is it."""
 
 from __future__ import annotations
 
@@ -48,3 +48,13 @@ def device_missing(device: torch.device) -> str | None:
         return "torch sees no CUDA device on this machine"
     index, known = device.index or 0, torch.cuda.device_count()
     return None if index < known else f"torch sees {known} CUDA devices, so no {device}"
+
+
+def described(settings: TargetModel) -> str:
+    """The device of a target, and the settings that are not the usual ones."""
+    parts = [settings.device]
+    parts += [settings.runtime] if settings.runtime != "eager" else []
+    parts += [settings.precision] if settings.precision != "fp32" else []
+    parts += [f"batch={settings.batch}"] if (settings.batch or 1) != 1 else []
+    parts += [f"threads={settings.threads}"] if settings.threads is not None else []
+    return " ".join(parts)
