@@ -11,7 +11,7 @@ from hwn2n.network.decision import NOTHING
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
-from hwn2n.search.finish import choose
+from hwn2n.search.choose import choose
 from hwn2n.search.limits import Limits
 from hwn2n.search.recipes import build_settings
 

@@ -19,7 +19,7 @@ from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import State
 from hwn2n.run.folder import RunFolder, read_json
 from hwn2n.search.assemble import Workbench, assemble
-from hwn2n.search.finish import choose
+from hwn2n.search.choose import choose
 from hwn2n.search.limits import Limits
 
 NARROW = Decision(widths={"conv1": 4, "conv2": 4, "conv3": 3})

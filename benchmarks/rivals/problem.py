@@ -27,7 +27,8 @@ from hwn2n.network.capture import Captured, capture
 from hwn2n.network.files import Teacher
 from hwn2n.network.inherit import Inheritance
 from hwn2n.network.planner import Planner
-from hwn2n.search.finish import CARE, beside_teacher, full_cost
+from hwn2n.search.choose import CARE
+from hwn2n.search.finish import beside_teacher, full_cost
 from hwn2n.search.limits import Limits
 from hwn2n.search.recipes import build_settings, suited_to
 from hwn2n.search.school import School

@@ -39,10 +39,11 @@ from hwn2n.run.progress import Reporter, Silent
 from hwn2n.run.scalars import with_scalars
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench, assemble
+from hwn2n.search.choose import choose
 from hwn2n.search.executors import Here, RayOptions, Site, ray_options
 from hwn2n.search.executors.ray_site import RaySite
 from hwn2n.search.executors.ray_start import import_ray
-from hwn2n.search.finish import choose, train_student
+from hwn2n.search.finish import train_student
 from hwn2n.search.loop import Rounds, run_search
 from hwn2n.search.policies.shipped import shipped_policies
 from hwn2n.search.recipes import build_settings, suited_to

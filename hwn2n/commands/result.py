@@ -17,7 +17,8 @@ from hwn2n.run.export import export_student
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.provenance import versions
 from hwn2n.search.assemble import Workbench
-from hwn2n.search.finish import FINAL_TRAINING, Choice, beside_teacher
+from hwn2n.search.choose import Choice
+from hwn2n.search.finish import FINAL_TRAINING, beside_teacher
 from hwn2n.search.limits import Limits
 from hwn2n.search.loop import SEARCH
 from hwn2n.search.workshop import PHASES
@@ -84,7 +85,8 @@ def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolde
         student={
             **_described(bench, student, cost, test),
             "decision": choice.decision.to_json(),
-            "key": choice.candidate.key,
+            "key": choice.key,
+            "narrowed": choice.narrowed,
             "stage": choice.candidate.stage,
             "search_accuracy": choice.candidate.accuracy,
             "export_difference": difference,

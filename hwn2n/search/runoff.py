@@ -20,7 +20,7 @@ from hwn2n.search.rounds import ANCHOR, Rounds
 STAGE = "runoff"
 _TURNS = 3
 """So often others may take the places of those that were outside when measured again."""
-_NEARLY = 0.25
+NEARLY = 0.25
 """So far outside, as a share of the limit, a network may be to get another try, narrower."""
 
 
@@ -76,7 +76,7 @@ def run_off(rounds: Rounds) -> None:
 
 def _narrower(rounds: Rounds, candidate: Candidate) -> Decision | None:
     """The network as narrow as its reading asks for; None where it is far outside, or cannot be."""
-    if rounds.headroom(candidate) < -_NEARLY:
+    if rounds.headroom(candidate) < -NEARLY:
         return None
     decision = Decision.from_json(candidate.decision)
     cost, teacher = cost_from_json(candidate.cost), cost_from_json(candidate.teacher)

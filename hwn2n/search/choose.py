@@ -1,0 +1,168 @@
+"""Which candidate becomes the student: the best that is surely inside, if need be made narrower."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hwn2n.budget.cost import Cost, cost_from_json
+from hwn2n.budget.judgement import Verdict
+from hwn2n.budget.rows import Row
+from hwn2n.budget.verdict import verdict_of
+from hwn2n.errors import BudgetNotMetError
+from hwn2n.hardware.measurement import Beside
+from hwn2n.network.architecture import Architecture, IllegalArchitectureError
+from hwn2n.network.decision import Decision
+from hwn2n.network.planner import Planner
+from hwn2n.run.candidate import Candidate
+from hwn2n.run.folder import RunFolder, read_json, write_json
+from hwn2n.run.ledger import Ledger
+from hwn2n.search.evaluate import Evaluator
+from hwn2n.search.limits import Limits
+from hwn2n.search.runoff import NEARLY, ranked
+
+CARE = 30
+"""The winner is measured at so small a part of the usual error. It is the best of many, and often
+near the limit: one that is just inside may be outside when it is measured again after its
+training."""
+NARROWER = 2
+"""So often a candidate that is not surely inside is made narrower and measured again."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate that becomes the student, and the network that is built of it.
+
+    `decision` and `key` are the candidate's own, unless it had to be made narrower.
+    """
+
+    candidate: Candidate
+    decision: Decision
+    architecture: Architecture
+    key: str
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether the student is narrower than the candidate whose accuracy chose it."""
+        return self.decision != Decision.from_json(self.candidate.decision)
+
+
+def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFolder) -> Choice:
+    """The best candidate whose measured costs, measured again, are inside the budget.
+
+    Best as `runoff.ranked` has it. A reading during the search is short; the best of many short
+    readings is too good. So the winner is measured once more, in full and alone, beside the teacher
+    where a limit is a share of what that measures. Unless it is surely inside it is made narrower,
+    as far as the upper end of its interval asks for, since a little width costs less accuracy than
+    another candidate would; then it gives way to the next one. If none is surely inside, the first
+    of which the readings say so, though not surely, is taken. The choice is kept in the folder:
+    after a resume another measurement must not choose another. Raises `BudgetNotMetError` if no
+    candidate is inside the budget.
+    """
+    kept = read_json(folder.choice) if folder.choice.exists() else None
+    again: dict[int | None, Beside] = {}
+    unsure: Choice | None = None
+    for candidate in ranked(ledger, evaluator):
+        if kept is not None:
+            if candidate.id == kept["candidate"]:
+                of_candidate = candidate.decision
+                return _choice(candidate, kept.get("decision", of_candidate), planner, evaluator)
+            continue
+        choice = _choice(candidate, candidate.decision, planner, evaluator)
+        for turn in range(NARROWER + 1):
+            found = evaluator.measure_again(choice.architecture, choice.decision, CARE)
+            cost = {**cost_from_json(candidate.cost), **found.cost}
+            inside = evaluator.limits.given(found.teacher).satisfied(cost)
+            if inside and verdict_of(evaluator.limits.judge(cost, found)) is Verdict.PASS:
+                return _kept(choice, folder)
+            if inside:
+                unsure = unsure or choice
+            elif not turn:
+                again[candidate.id] = Beside(cost, found.teacher)
+            narrower = _narrower(choice, found, planner, evaluator) if turn < NARROWER else None
+            if narrower is None:
+                break
+            choice = narrower
+    if unsure is not None:
+        return _kept(unsure, folder)
+    raise _none_found(ledger.candidates(), evaluator.limits, again)
+
+
+def _choice(
+    candidate: Candidate, decision: Mapping[str, object], planner: Planner, evaluator: Evaluator
+) -> Choice:
+    wanted = Decision.from_json(decision)
+    architecture = planner.plan(wanted)
+    same = wanted == Decision.from_json(candidate.decision)
+    key = (candidate.key or "") if same else evaluator.key(architecture)
+    return Choice(candidate, wanted, architecture, key)
+
+
+def _narrower(
+    choice: Choice, found: Beside, planner: Planner, evaluator: Evaluator
+) -> Choice | None:
+    """As narrow as the upper ends of the readings ask for; None where they are far outside, and
+    where nothing can be made narrower by what was measured."""
+    most = _at_most(found)
+    counted = cost_from_json(choice.candidate.cost)
+    if evaluator.limits.headroom({**counted, **most}, found.teacher) < -NEARLY:
+        return None
+    fitter = evaluator.fitter
+    try:
+        decision = fitter.refitted(choice.decision, most, found.teacher, grow=False)
+        if decision == choice.decision:
+            return None
+        return _choice(choice.candidate, decision.to_json(), planner, evaluator)
+    except IllegalArchitectureError:
+        return None
+
+
+def _at_most(found: Beside) -> Cost:
+    """The upper ends of what was read; of what was read in turns with the teacher, of its share."""
+    cost = {}
+    for name, reading in found.cost.items():
+        high = reading.value if reading.high is None else reading.high
+        if name in found.shares and name in found.teacher:
+            high = found.shares[name][1] * found.teacher[name].value
+        cost[name] = replace(reading, value=max(reading.value, high))
+    return cost
+
+
+def _kept(choice: Choice, folder: RunFolder) -> Choice:
+    write_json(
+        folder.choice,
+        {"candidate": choice.candidate.id, "decision": choice.decision.to_json()},
+    )
+    return choice
+
+
+def _none_found(
+    candidates: Sequence[Candidate], limits: Limits, again: Mapping[int | None, Beside]
+) -> BudgetNotMetError:
+    """Names the row that binds, and the candidate that is least outside by its worst row.
+
+    `again`: what candidates cost that were inside until they were measured again.
+    """
+    outside: list[tuple[float, Candidate, Row, Cost]] = []
+    for candidate in candidates:
+        found = again.get(candidate.id)
+        if found is None:
+            found = Beside(cost_from_json(candidate.cost), cost_from_json(candidate.teacher))
+        cost = found.cost
+        known = limits.given(found.teacher).only(cost)
+        if known.rows and not known.satisfied(cost):
+            worst = float(known.residuals(cost).max())
+            outside.append((worst, candidate, known.binding(cost), cost))
+    none = f"none of {len(candidates)} candidates is inside the budget"
+    if outside:
+        _, candidate, row, cost = min(outside, key=lambda item: item[0])
+        return BudgetNotMetError(
+            f"{none}; binding: {row.source}; the nearest, candidate {candidate.id} "
+            f"({candidate.stage}), has {row.describe(cost)['value_text']}"
+        )
+    reasons = Counter(c.reason for c in candidates if c.reason)
+    if not reasons:
+        return BudgetNotMetError(none)
+    reason, count = reasons.most_common(1)[0]
+    return BudgetNotMetError(f"{none}; of {count} the reason is: {reason}")
