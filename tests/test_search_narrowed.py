@@ -11,7 +11,7 @@ import small
 
 import hwn2n
 from hwn2n.errors import BudgetNotMetError
-from hwn2n.hardware.measurement import FULL
+from hwn2n.hardware.measurement import FULL, Beside
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import read_json
@@ -37,6 +37,19 @@ class Slower(small.CalmTarget):
         return cost
 
 
+class InTurns(small.CalmTarget):
+    """Clocks student and teacher in turns, and is sure of their ratio within a fifth."""
+
+    def measure_beside(self, student: Any, *args: Any) -> Beside:
+        found = super().measure_beside(student, *args)
+        name = "latency_p50"
+        mine, whole = found.cost[name], found.teacher[name]
+        near = replace(mine, low=0.99 * mine.value, high=1.01 * mine.value)
+        share = mine.value / whole.value
+        shares = {name: (share / 1.2, share * 1.2)}
+        return Beside({**found.cost, name: near}, found.teacher, shares)
+
+
 def compressed(folder: Path, target: small.CalmTarget, **changes: Any) -> tuple[Any, Candidate]:
     """The result, and the candidate that it would be by its accuracy."""
     recipe = small.settings(**{"runoff": 0, **changes})
@@ -53,9 +66,13 @@ def test_a_winner_that_is_surely_inside_stays_as_it_is(tmp_path: Path) -> None:
     assert (result.student["decision"], result.student["key"]) == (best.decision, best.key)
 
 
-@pytest.mark.parametrize(("times", "high"), [(1.2, 1.0), (1.0, 1.2), (1.1, 1.1)])
-def test_one_that_is_not_is_made_narrower(tmp_path: Path, times: float, high: float) -> None:
-    result, best = compressed(tmp_path / "run", Slower(times, high))
+@pytest.mark.parametrize(
+    "target",
+    [Slower(1.2), Slower(high=1.2), Slower(1.1, 1.1), InTurns()],
+    ids=["slower", "unsure", "both", "in turns"],
+)
+def test_one_that_is_not_is_made_narrower(tmp_path: Path, target: small.CalmTarget) -> None:
+    result, best = compressed(tmp_path / "run", target)
     assert result.satisfied and result.student["narrowed"]
     assert result.student["search_accuracy"] == best.accuracy and result.student["key"] != best.key
     before, after = (Decision.from_json(d) for d in (best.decision, result.student["decision"]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from hwn2n.budget.cost import Cost, cost_from_json
+from hwn2n.budget.cost import Cost, Reading, cost_from_json
 from hwn2n.budget.judgement import Verdict
 from hwn2n.budget.rows import Row
 from hwn2n.budget.verdict import verdict_of
@@ -125,7 +125,7 @@ def _at_most(found: Beside) -> Cost:
         high = reading.value if reading.high is None else reading.high
         if name in found.shares and name in found.teacher:
             high = found.shares[name][1] * found.teacher[name].value
-        cost[name] = replace(reading, value=max(reading.value, high))
+        cost[name] = Reading(max(reading.value, high), reading.how)
     return cost
 
 
