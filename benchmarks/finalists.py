@@ -80,6 +80,7 @@ def finalists(folder: Path) -> list[dict[str, Any]]:
             brief.setdefault(name_of(one.decision), one.accuracy)
     winner = read_json(run.choice)["candidate"]
     student = read_json(run.result)["student"]
+    whole = not student.get("narrowed")  # else what was trained is another network
     return [
         {
             # the case and the strategy, as benchmarks.strategies names its folders
@@ -88,7 +89,7 @@ def finalists(folder: Path) -> list[dict[str, Any]]:
             "decision": one.decision,
             "brief": brief[name_of(one.decision)],
             "runoff": one.accuracy,
-            "final": student["validation_accuracy"] if one.id == winner else None,
+            "final": student["validation_accuracy"] if one.id == winner and whole else None,
         }
         for one in candidates
         if one.stage == RUNOFF and one.accuracy is not None and one.satisfied
