@@ -10,6 +10,7 @@ import pytest
 import small
 
 import hwn2n
+from hwn2n.cli.tables import result_lines
 from hwn2n.errors import BudgetNotMetError
 from hwn2n.hardware.measurement import FULL, Beside
 from hwn2n.network.decision import Decision
@@ -63,6 +64,7 @@ def compressed(folder: Path, target: small.CalmTarget, **changes: Any) -> tuple[
 def test_a_winner_that_is_surely_inside_stays_as_it_is(tmp_path: Path) -> None:
     result, best = compressed(tmp_path / "run", Slower())
     assert result.satisfied and not result.student["narrowed"]
+    assert "narrower" not in "\n".join(result_lines(result))
     assert (result.student["decision"], result.student["key"]) == (best.decision, best.key)
 
 
@@ -74,6 +76,7 @@ def test_a_winner_that_is_surely_inside_stays_as_it_is(tmp_path: Path) -> None:
 def test_one_that_is_not_is_made_narrower(tmp_path: Path, target: small.CalmTarget) -> None:
     result, best = compressed(tmp_path / "run", target)
     assert result.satisfied and result.student["narrowed"]
+    assert "made narrower" in "\n".join(result_lines(result))
     assert result.student["search_accuracy"] == best.accuracy and result.student["key"] != best.key
     before, after = (Decision.from_json(d) for d in (best.decision, result.student["decision"]))
     assert before.removed == after.removed and before.widths != after.widths

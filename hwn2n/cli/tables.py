@@ -114,9 +114,11 @@ def result_lines(result: Result) -> list[str]:
     shown = ", ".join(f"{n} {name}" for name, n in states.items())
     seconds = result.seconds
     total = seconds["search"] + seconds["final_training"]
+    narrowed = "made narrower than the candidate that was chosen, to be surely inside"
     return [
         "",
         f"{verdict}; accuracies on {result.student['test_images']:,} test images, used once",
+        *([narrowed] if result.student.get("narrowed") else []),
         f"candidates: {result.candidates['all']} ({shown})",
         f"seconds: {total:.1f} (search {seconds['search']:.1f}, "
         f"final training {seconds['final_training']:.1f})",

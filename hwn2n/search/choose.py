@@ -19,6 +19,7 @@ from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.evaluate import Evaluator
+from hwn2n.search.fitting.projection import counted_cost
 from hwn2n.search.limits import Limits
 from hwn2n.search.runoff import NEARLY, ranked
 
@@ -72,7 +73,7 @@ def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFo
         choice = _choice(candidate, candidate.decision, planner, evaluator)
         for turn in range(NARROWER + 1):
             found = evaluator.measure_again(choice.architecture, choice.decision, CARE)
-            cost = {**cost_from_json(candidate.cost), **found.cost}
+            cost = {**_counted(choice, evaluator), **found.cost}
             inside = evaluator.limits.given(found.teacher).satisfied(cost)
             if inside and verdict_of(evaluator.limits.judge(cost, found)) is Verdict.PASS:
                 return _kept(choice, folder)
@@ -105,8 +106,8 @@ def _narrower(
     """As narrow as the upper ends of the readings ask for; None where they are far outside, and
     where nothing can be made narrower by what was measured."""
     most = _at_most(found)
-    counted = cost_from_json(choice.candidate.cost)
-    if evaluator.limits.headroom({**counted, **most}, found.teacher) < -NEARLY:
+    cost = {**_counted(choice, evaluator), **most}
+    if evaluator.limits.headroom(cost, found.teacher) < -NEARLY:
         return None
     fitter = evaluator.fitter
     try:
@@ -116,6 +117,15 @@ def _narrower(
         return _choice(choice.candidate, decision.to_json(), planner, evaluator)
     except IllegalArchitectureError:
         return None
+
+
+def _counted(choice: Choice, evaluator: Evaluator) -> Cost:
+    """What the candidate costs, as far as it was counted of what is built of it."""
+    cost = cost_from_json(choice.candidate.cost)
+    if choice.narrowed:
+        known = counted_cost(choice.architecture)
+        cost = {**cost, **{name: known[name] for name in evaluator.counted}}
+    return cost
 
 
 def _at_most(found: Beside) -> Cost:
