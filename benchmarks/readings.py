@@ -46,9 +46,9 @@ def main() -> None:
     study = open_study(options, {"device": options.device})
     target = build_target(load_budget(options.found / "budget.yaml").target)
     times: dict[Effort, int] = {"quick": options.quick, "full": options.full}
-    rows = []
+    school, rows = study.school({}), []
     for decision in competitors(options.found)[: options.networks]:
-        rows.append(scatter(study, study.school({}), target, decision, times))
+        rows.append(scatter(study, school, target, decision, times))
         print(rows[-1], file=sys.stderr, flush=True)
     command = (
         f"python -m benchmarks.readings --teacher FILE --data {public_name(options.data)} "

@@ -20,8 +20,8 @@ from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.evaluate import Evaluator
 from hwn2n.search.fitting.projection import counted_cost
-from hwn2n.search.limits import Limits
-from hwn2n.search.runoff import NEARLY, ranked
+from hwn2n.search.limits import Limits, by_share
+from hwn2n.search.runoff import narrower, ranked
 
 CARE = 30
 """The winner is measured at so small a part of the usual error. It is the best of many, and often
@@ -67,10 +67,11 @@ def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFo
     for candidate in ranked(ledger, evaluator):
         if kept is not None:
             if candidate.id == kept["candidate"]:
-                of_candidate = candidate.decision
-                return _choice(candidate, kept.get("decision", of_candidate), planner, evaluator)
+                decision = Decision.from_json(kept.get("decision", candidate.decision))
+                return _choice(candidate, decision, planner, evaluator)
             continue
-        choice = _choice(candidate, candidate.decision, planner, evaluator)
+        decision = Decision.from_json(candidate.decision)
+        choice = _choice(candidate, decision, planner, evaluator)
         for turn in range(NARROWER + 1):
             found = evaluator.measure_again(choice.architecture, choice.decision, CARE)
             cost = {**_counted(choice, evaluator), **found.cost}
@@ -81,40 +82,34 @@ def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFo
                 unsure = unsure or choice
             elif not turn:
                 again[candidate.id] = Beside(cost, found.teacher)
-            narrower = _narrower(choice, found, planner, evaluator) if turn < NARROWER else None
-            if narrower is None:
+            slimmer = _narrower(choice, found, planner, evaluator) if turn < NARROWER else None
+            if slimmer is None:
                 break
-            choice = narrower
+            choice = slimmer
     if unsure is not None:
         return _kept(unsure, folder)
     raise _none_found(ledger.candidates(), evaluator.limits, again)
 
 
 def _choice(
-    candidate: Candidate, decision: Mapping[str, object], planner: Planner, evaluator: Evaluator
+    candidate: Candidate, decision: Decision, planner: Planner, evaluator: Evaluator
 ) -> Choice:
-    wanted = Decision.from_json(decision)
-    architecture = planner.plan(wanted)
-    same = wanted == Decision.from_json(candidate.decision)
+    architecture = planner.plan(decision)
+    same = decision == Decision.from_json(candidate.decision)
     key = (candidate.key or "") if same else evaluator.key(architecture)
-    return Choice(candidate, wanted, architecture, key)
+    return Choice(candidate, decision, architecture, key)
 
 
 def _narrower(
     choice: Choice, found: Beside, planner: Planner, evaluator: Evaluator
 ) -> Choice | None:
-    """As narrow as the upper ends of the readings ask for; None where they are far outside, and
-    where nothing can be made narrower by what was measured."""
-    most = _at_most(found)
-    cost = {**_counted(choice, evaluator), **most}
-    if evaluator.limits.headroom(cost, found.teacher) < -NEARLY:
-        return None
-    fitter = evaluator.fitter
+    """As narrow as the upper ends of the readings ask for; None as `runoff.narrower` has it."""
+    cost = {**_counted(choice, evaluator), **_at_most(found)}
     try:
-        decision = fitter.refitted(choice.decision, most, found.teacher, grow=False)
-        if decision == choice.decision:
+        decision = narrower(evaluator, choice.decision, cost, found.teacher)
+        if decision is None:
             return None
-        return _choice(choice.candidate, decision.to_json(), planner, evaluator)
+        return _choice(choice.candidate, decision, planner, evaluator)
     except IllegalArchitectureError:
         return None
 
@@ -132,10 +127,10 @@ def _at_most(found: Beside) -> Cost:
     """The upper ends of what was read; of what was read in turns with the teacher, of its share."""
     cost = {}
     for name, reading in found.cost.items():
-        high = reading.value if reading.high is None else reading.high
         if name in found.shares and name in found.teacher:
-            high = found.shares[name][1] * found.teacher[name].value
-        cost[name] = Reading(max(reading.value, high), reading.how)
+            reading = by_share(reading.value, found.shares[name], found.teacher[name].value)
+        high = reading.value if reading.high is None else reading.high
+        cost[name] = Reading(high, reading.how)
     return cost
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from hwn2n.hardware.measurement import Beside
+from hwn2n.hardware.measurement import Beside, Effort
 from hwn2n.hardware.target import Target
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
 from hwn2n.network.counts import count
@@ -195,9 +195,9 @@ class Evaluator:
         tasks: list[Task] = []
         asked: Counter[str] = Counter()
         for work in works:
-            if work.done is not None or work.planned is None or work.reason is not None:
-                continue
             planned = work.planned
+            if not work.open or planned is None:
+                continue
             before = self.ledger.trainings(planned.key)
             number = len(before) + asked[planned.key]
             if number >= self.settings.repeats:
@@ -206,9 +206,9 @@ class Evaluator:
             readings = earlier_readings(before, self.workshop.measured) or work.beside
             task = self._task(work, planned)
             seed = self._seed(planned.key, number)
-            work.task = replace(task, seed=seed, epochs=epochs, measured=readings)
-            if epochs is not None:  # of so few any may become the student
-                work.task = replace(work.task, effort="full")
+            # of so few as train longer any may become the student
+            effort: Effort = "quick" if epochs is None else "full"
+            work.task = replace(task, seed=seed, epochs=epochs, effort=effort, measured=readings)
             tasks.append(work.task)
         return tasks
 

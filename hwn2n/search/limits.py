@@ -72,9 +72,8 @@ class Limits:
             paired = {n: beside.shares[n] for n in row.relative_columns if n in beside.shares}
             mine, theirs = dict(cost), dict(teacher)
             for name, share in paired.items():
-                whole, value = teacher[name].value, cost[name].value
-                low, high = (end * whole for end in share)
-                mine[name] = Reading(value, "measured", min(low, value), max(high, value))
+                whole = teacher[name].value
+                mine[name] = by_share(cost[name].value, share, whole)
                 theirs[name] = Reading(whole, "measured")
             judged += judge_rows([row], mine, theirs)
         return judged
@@ -87,3 +86,9 @@ class Limits:
             if not any(COLUMNS[name].learned for name in row.columns)
         ]
         return replace(self, budget=replace(self.budget, rows=tuple(kept)))
+
+
+def by_share(value: float, share: tuple[float, float], whole: float) -> Reading:
+    """A reading with the interval that its `share` of a `whole` has, as in `Beside.shares`."""
+    low, high = (end * whole for end in share)
+    return Reading(value, "measured", min(low, value), max(high, value))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import mean
 from typing import Any
@@ -54,6 +54,16 @@ class Work:
     outcome: Outcome | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def open(self) -> bool:
+        """Whether it is not done, and has a network that is worth a task."""
+        return self.done is None and self.planned is not None and self.reason is None
+
+    def book(self, seconds: Mapping[str, float]) -> None:
+        """Add the seconds that its phases took."""
+        for phase, value in seconds.items():
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + value
+
 
 class RowWriter:
     """Makes the rows of one search."""
@@ -91,8 +101,7 @@ class RowWriter:
 
     def _done(self, work: Work, cost: dict[str, Any], outcome: Outcome) -> Candidate:
         assert work.planned is not None
-        for phase, seconds in outcome.seconds.items():
-            work.seconds[phase] = work.seconds.get(phase, 0.0) + seconds
+        work.book(outcome.seconds)
         cost |= outcome.beside.cost
         if outcome.diverged is not None:
             return self._row(work, State.ILLEGAL, cost, outcome.beside, reason=outcome.diverged)

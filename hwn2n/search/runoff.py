@@ -9,7 +9,7 @@ than most and may end above them: it competes too, wherever the brief training l
 
 from __future__ import annotations
 
-from hwn2n.budget.cost import cost_from_json
+from hwn2n.budget.cost import Cost, cost_from_json
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.ledger import Ledger
@@ -20,7 +20,7 @@ from hwn2n.search.rounds import ANCHOR, Rounds
 STAGE = "runoff"
 _TURNS = 3
 """So often others may take the places of those that were outside when measured again."""
-NEARLY = 0.25
+_NEARLY = 0.25
 """So far outside, as a share of the limit, a network may be to get another try, narrower."""
 
 
@@ -66,19 +66,22 @@ def run_off(rounds: Rounds) -> None:
         for candidate in found:
             if candidate.satisfied:
                 continue
-            if (narrower := _narrower(rounds, candidate)) is not None:
-                decisions.append(narrower)
+            cost, teacher = cost_from_json(candidate.cost), cost_from_json(candidate.teacher)
+            decision = Decision.from_json(candidate.decision)
+            if (again := narrower(rounds.evaluator, decision, cost, teacher)) is not None:
+                decisions.append(again)
             elif later:
                 decisions.append(Decision.from_json(later.pop(0).decision))
         if not decisions:
             return
 
 
-def _narrower(rounds: Rounds, candidate: Candidate) -> Decision | None:
-    """The network as narrow as its reading asks for; None where it is far outside, or cannot be."""
-    if rounds.headroom(candidate) < -NEARLY:
+def narrower(
+    evaluator: Evaluator, decision: Decision, cost: Cost, teacher: Cost
+) -> Decision | None:
+    """The decision as narrow as `cost`, read of its network beside its `teacher`, asks for; None
+    where that is far outside, or where nothing that was measured makes it narrower."""
+    if evaluator.limits.headroom(cost, teacher) < -_NEARLY:
         return None
-    decision = Decision.from_json(candidate.decision)
-    cost, teacher = cost_from_json(candidate.cost), cost_from_json(candidate.teacher)
-    narrower = rounds.evaluator.fitter.refitted(decision, cost, teacher, grow=False)
-    return None if narrower == decision else narrower
+    found = evaluator.fitter.refitted(decision, cost, teacher, grow=False)
+    return None if found == decision else found

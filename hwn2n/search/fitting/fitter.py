@@ -9,7 +9,7 @@ from hwn2n.budget.matrix import Constraints
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
-from hwn2n.search.fitting.forecast import Forecast, Guess, forecast_for
+from hwn2n.search.fitting.forecast import LEAST_MARGIN, Forecast, Guess, forecast_for
 from hwn2n.search.fitting.projection import project, topped_up, upper_rows, widened
 from hwn2n.search.settings import Settings
 
@@ -58,7 +58,13 @@ class Fitter:
         return self._fitted(decision, None if self.forecast is None else self.forecast.cost)
 
     def refitted(
-        self, decision: Decision, cost: Cost, beside: Cost, *, grow: bool, margin: float = 1.02
+        self,
+        decision: Decision,
+        cost: Cost,
+        beside: Cost,
+        *,
+        grow: bool,
+        margin: float = LEAST_MARGIN,
     ) -> Decision:
         """The decision as wide as it may be, should what was read of its network be the truth.
 

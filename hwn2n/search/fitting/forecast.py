@@ -39,7 +39,7 @@ _PRIOR_WEIGHT = 0.1
 """Of the prior beside a measurement: so little that few measurements overrule it."""
 _INSIDE = 0.8
 """The share of the candidates measured so far that the margin would have brought inside."""
-_LEAST_MARGIN = 1.02
+LEAST_MARGIN = 1.02
 
 
 class Forecast:
@@ -83,7 +83,7 @@ class Forecast:
             guesses = [float(x @ self._weights[name]) for x, _ in pairs]
             ratios = [share / g for (_, share), g in zip(pairs, guesses, strict=True) if g > 0]
             usual = float(np.quantile(ratios, _INSIDE)) if ratios else 1.0
-            self._margins[name] = max(_LEAST_MARGIN, usual)
+            self._margins[name] = max(LEAST_MARGIN, usual)
 
     def cost(self, counts: Counts) -> Cost:
         """What is counted, and forecasts of the columns, margin included."""

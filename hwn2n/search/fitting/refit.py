@@ -87,10 +87,7 @@ class Refitter:
         fittings = [
             _Fitting(work, work.planned)
             for work in works
-            if work.done is None
-            and work.reason is None
-            and work.planned is not None
-            and not ledger.trainings(work.planned.key)
+            if work.open and work.planned is not None and not ledger.trainings(work.planned.key)
         ]
         waiting = fittings
         for turn in range(self.times + 1):
@@ -104,9 +101,7 @@ class Refitter:
                 fitting.work.beside = fitting.best.beside
 
     def _note(self, fitting: _Fitting, found: Outcome) -> None:
-        booked = fitting.work.seconds
-        for phase, seconds in found.seconds.items():
-            booked[phase] = booked.get(phase, 0.0) + seconds
+        fitting.work.book(found.seconds)
         if not found.beside.cost:
             return  # counting has decided
         cost = {**fitting.asked.cost, **found.beside.cost}
