@@ -21,7 +21,7 @@ from hwn2n.distil.losses import CrossEntropy
 from hwn2n.distil.recipes import TrainSettings
 from hwn2n.distil.train import train
 from hwn2n.hardware.counts import count
-from hwn2n.hardware.measurement import FULL, MeasurementProtocol
+from hwn2n.hardware.measurement import FULL, Effort, MeasurementProtocol
 from hwn2n.hardware.target import Target
 from hwn2n.network.files import Teacher
 from hwn2n.run.clock import Clock
@@ -187,6 +187,26 @@ class CalmTarget(Target):
             "latency_p50": Reading(1e-6 * weights + 1e-9 * counts.flops, "measured"),
         }
         return {name: known[name] for name in columns if name in known}
+
+
+class OddTarget(CalmTarget):
+    """Reads of students, and not of the teacher, what `odd` makes of a calm latency."""
+
+    def odd(self, reading: Reading, effort: Effort) -> Reading:
+        """What is read instead in a measurement of this effort."""
+        raise NotImplementedError
+
+    def measure(
+        self,
+        model: nn.Module,
+        input_shape: tuple[int, ...],
+        columns: Iterable[str],
+        protocol: MeasurementProtocol = FULL,
+    ) -> Cost:
+        cost = dict(super().measure(model, input_shape, columns, protocol))
+        if "latency_p50" in cost and model is not small_teacher().model:
+            cost["latency_p50"] = self.odd(cost["latency_p50"], protocol.effort)
+        return cost
 
 
 def compress(out: Path, **changes: Any) -> Result:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import small
 
-from hwn2n.budget.cost import Cost
+from hwn2n.budget.cost import Reading
+from hwn2n.hardware.measurement import Effort
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.search.assemble import Workbench
@@ -23,7 +24,7 @@ WIDE = Decision(widths={"conv1": 8, "conv2": 8, "conv3": 2, "fc1": 6})
 Make = Callable[..., Workbench]
 
 
-class OfItsOwnKind(small.CalmTarget):
+class OfItsOwnKind(small.OddTarget):
     """Every network needs `times` as long as its counts say, one after the other; the teacher once.
 
     So no forecast is right, and only a network's own reading tells.
@@ -34,14 +35,10 @@ class OfItsOwnKind(small.CalmTarget):
         self.times = list(times)
         self.read: list[float] = []
 
-    def measure(self, model: Any, *args: Any, **how: Any) -> Cost:
-        cost = dict(super().measure(model, *args, **how))
-        if "latency_p50" in cost and model is not small.small_teacher().model:
-            factor = self.times.pop(0) if len(self.times) > 1 else self.times[0]
-            value = factor * cost["latency_p50"].value
-            cost["latency_p50"] = replace(cost["latency_p50"], value=value)
-            self.read.append(value)
-        return cost
+    def odd(self, reading: Reading, effort: Effort) -> Reading:
+        factor = self.times.pop(0) if len(self.times) > 1 else self.times[0]
+        self.read.append(factor * reading.value)
+        return replace(reading, value=self.read[-1])
 
 
 @pytest.fixture

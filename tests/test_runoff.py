@@ -12,7 +12,8 @@ import pytest
 import small
 
 import hwn2n
-from hwn2n.hardware.measurement import FULL
+from hwn2n.budget.cost import Reading
+from hwn2n.hardware.measurement import Effort
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import read_json
@@ -77,7 +78,7 @@ def test_the_anchor_competes_wherever_the_brief_training_left_it(tmp_path: Path)
     assert longer == [f"{key}x4" for key in (*best, anchor.key)]
 
 
-class Moody(small.CalmTarget):
+class Moody(small.OddTarget):
     """So many times as slow for one reading of a student, as soon as a run-off begins."""
 
     def __init__(self, times: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,13 +91,9 @@ class Moody(small.CalmTarget):
 
         monkeypatch.setattr("hwn2n.search.loop.run_off", moodily)
 
-    def measure(self, model: Any, *args: Any, **how: Any) -> Any:
-        cost = dict(super().measure(model, *args, **how))
-        if self.moody and "latency_p50" in cost and model is not small.small_teacher().model:
-            self.moody = False
-            value = self.times * cost["latency_p50"].value
-            cost["latency_p50"] = replace(cost["latency_p50"], value=value)
-        return cost
+    def odd(self, reading: Reading, effort: Effort) -> Reading:
+        factor, self.moody = (self.times if self.moody else 1.0), False
+        return replace(reading, value=factor * reading.value)
 
 
 def test_the_next_best_takes_the_place_of_one_that_is_far_outside_now(
@@ -130,17 +127,16 @@ def test_one_that_is_a_little_outside_now_tries_again_narrower(
     assert 0.5 * first < second < first / 1.2
 
 
-class Careful(small.CalmTarget):
+class Careful(small.OddTarget):
     """Knows how carefully each latency of a student was measured."""
 
     def __init__(self) -> None:
         super().__init__()
         self.efforts: list[str] = []
 
-    def measure(self, model: Any, shape: Any, columns: Any, protocol: Any = FULL) -> Any:
-        if "latency_p50" in columns and model is not small.small_teacher().model:
-            self.efforts.append(protocol.effort)
-        return super().measure(model, shape, columns, protocol)
+    def odd(self, reading: Reading, effort: Effort) -> Reading:
+        self.efforts.append(effort)
+        return reading
 
 
 def test_who_may_become_the_student_is_measured_in_full(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 import small
 
 import hwn2n
+from hwn2n.budget.cost import Reading
 from hwn2n.cli.tables import result_lines
 from hwn2n.errors import BudgetNotMetError
-from hwn2n.hardware.measurement import FULL, Beside
+from hwn2n.hardware.measurement import Beside, Effort
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import read_json
@@ -21,21 +22,18 @@ from hwn2n.run.ledger import Ledger
 BUDGET = small.budget_text("{metric: latency, stat: p50, max: 45%}")
 
 
-class Slower(small.CalmTarget):
+class Slower(small.OddTarget):
     """In full measurements students need `times` as long, or up to `high` as long, nobody knows."""
 
     def __init__(self, times: float = 1.0, high: float = 1.0) -> None:
         super().__init__()
         self.times, self.high = times, high
 
-    def measure(self, model: Any, shape: Any, columns: Any, protocol: Any = FULL) -> Any:
-        cost = dict(super().measure(model, shape, columns, protocol))
-        student = model is not small.small_teacher().model
-        if "latency_p50" in cost and student and protocol.effort == "full":
-            value = self.times * cost["latency_p50"].value
-            reading = replace(cost["latency_p50"], value=value, low=value, high=self.high * value)
-            cost["latency_p50"] = reading
-        return cost
+    def odd(self, reading: Reading, effort: Effort) -> Reading:
+        if effort == "quick":
+            return reading
+        value = self.times * reading.value
+        return replace(reading, value=value, low=value, high=self.high * value)
 
 
 class InTurns(small.CalmTarget):
