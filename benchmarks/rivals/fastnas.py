@@ -22,13 +22,8 @@ Its `params` and `flops` are the only limits that it has without TensorRT, and o
 
 from __future__ import annotations
 
-import contextlib
-import io
-import random
 import tempfile
 import time
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.rivals.base import Found, Rival
+from benchmarks.rivals.modelopt import count_widths, prune_module, quiet, seeded, width_rules
 from benchmarks.rivals.problem import Problem
 from hwn2n.budget.rows import Row
 from hwn2n.distil.augment import normalise
@@ -51,8 +47,6 @@ SHARES = (0.01, 0.02, 0.03, *(k / 20 for k in range(1, 21)))
 ROUNDS = 8
 """So many limits are told."""
 _MORE = 1.25
-_CHANNELS = ("nn.Conv1d", "nn.Conv2d", "nn.Conv3d")
-_FEATURES = ("nn.Linear", "nn.BatchNorm1d", "nn.BatchNorm2d", "nn.BatchNorm3d")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +59,10 @@ class FastNas(Rival):
 
     def find(self, problem: Problem, seed: int) -> Found:
         """The network of the tool's own search; the seed is that of its random numbers."""
-        _tool()
+        prune_module()  # it may be missing
         row = _only_row(problem)
         limit = row.upper / row.coefficients[_column(row)]
-        with tempfile.TemporaryDirectory() as folder, _seeded(seed):
+        with tempfile.TemporaryDirectory() as folder, seeded(seed):
             search = _Search(problem, row, self._most(problem.settings), Path(folder) / "map.pth")
             best = search.closest(limit)
         if best is None:
@@ -138,10 +132,10 @@ class _Search:
         """What the tool returns for its own `limit`; None where it refuses it."""
         model = self.problem.fresh_teacher()
         try:
-            with _quiet():
-                model, _ = _tool().prune(
+            with quiet():
+                model, _ = prune_module().prune(
                     model,
-                    mode=[("fastnas", self._rules(self.shares))],
+                    mode=[("fastnas", width_rules(self.shares))],
                     constraints={self.column: limit},
                     dummy_input=torch.zeros(1, *self.problem.input_shape),
                     config={
@@ -173,48 +167,12 @@ class _Search:
         for stride in range(1, len(SHARES)):
             kept = SHARES[::-1][::stride]
             shares = tuple(sorted({SHARES[0], *kept}))
-            if self._choices(shares) <= most:
+            if count_widths(self.problem.fresh_teacher(), shares) <= most:
                 return shares
+        least = count_widths(self.problem.fresh_teacher(), (SHARES[0], 1.0))
         raise InputError(
-            f"FastNAS needs at least {self._choices((SHARES[0], 1.0))} evaluations for this "
-            f"teacher, but may have {most}"
+            f"FastNAS needs at least {least} evaluations for this teacher, but may have {most}"
         )
-
-    def _choices(self, shares: tuple[float, ...]) -> int:
-        """How many widths of single layers the tool would score."""
-        import modelopt.torch.nas as nas
-        from modelopt.torch.opt.utils import named_hparams
-
-        with _quiet():
-            model = nas.convert(
-                self.problem.fresh_teacher(),
-                [("fastnas", self._rules(shares))],
-                registry=_tool().pruning.PruneModeRegistry,
-            )
-            return sum(len(set(p.choices)) for _, p in named_hparams(model, configurable=True))
-
-    def _rules(self, shares: tuple[float, ...]) -> dict[str, Any]:
-        rules = _tool().fastnas.FastNASConfig().model_dump()
-        for kinds, ratio, divisor in (
-            (_CHANNELS, "channels_ratio", "channel_divisor"),
-            (_FEATURES, "features_ratio", "feature_divisor"),
-        ):
-            for kind in kinds:
-                rules[kind]["*"] |= {ratio: shares, divisor: 1}
-        return rules
-
-
-def _tool() -> Any:
-    try:
-        with _quiet():
-            import modelopt.torch.prune as prune
-            import torchprofile.profile  # noqa: F401  the tool counts FLOPs with it
-    except ImportError as error:
-        raise InputError(
-            "this rival needs NVIDIA Model-Optimizer: pip install hwn2n[benchmarks] "
-            f"({one_line(error)})"
-        ) from error
-    return prune
 
 
 def _answer(said: dict[str, Any]) -> str:
@@ -251,30 +209,6 @@ def _batches(problem: Problem) -> list[Tensor]:
 
 def _as_it_is(batch: Tensor) -> Tensor:
     return batch
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    state = random.getstate()
-    random.seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(state)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the tool's progress bars and prints, of which there are some in every search."""
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        yield
 
 
 VARIANTS: dict[str, FastNas] = {"fastnas": FastNas()}
