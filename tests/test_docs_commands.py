@@ -118,10 +118,17 @@ def anchor_of(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
-def test_every_page_is_linked_from_the_readme():
-    linked = set(_LINK.findall((ROOT / "README.md").read_text()))
+def test_every_page_is_reached_from_the_readme():
+    reached: set[Path] = set()
+    found = {ROOT / "README.md"}
+    while found:
+        page = found.pop()
+        reached.add(page)
+        named = (page.parent / link.partition("#")[0] for link in _LINK.findall(page.read_text()))
+        linked = {path.resolve() for path in named if path.suffix == ".md" and path.is_file()}
+        found |= linked - reached
     assert PAGES
-    assert {f"docs/{page}" for page in PAGES} <= {link.partition("#")[0] for link in linked}
+    assert {(DOCS / page).resolve() for page in PAGES} <= reached
 
 
 # --- the convention itself -------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.runs import RESULTS, table
 
 ROOT = Path(__file__).parent.parent
-PAGES = "\n".join(path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+PAGES = "\n".join(path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 PUBLISHED = sorted(RESULTS.glob("*.json"))
 
 
