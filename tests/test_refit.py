@@ -11,9 +11,11 @@ import pytest
 import small
 
 from hwn2n.budget.cost import Reading
+from hwn2n.errors import InterruptedRunError
 from hwn2n.hardware.measurement import Effort
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate, State
+from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench
 from hwn2n.search.proposals import Place, Proposal
 from hwn2n.search.recipes import RECIPES
@@ -169,3 +171,24 @@ def test_a_search_has_no_candidate_outside(make: Make) -> None:
         rows = bench.ledger.candidates("evolution")
         inside[refits] = [row.satisfied for row in rows]
     assert all(inside[2]) and not all(inside[0])
+
+
+def test_a_stop_does_not_wait_for_the_readings_of_a_batch(make: Make) -> None:
+    stop = Stop()
+
+    class Asking(OfItsOwnKind):
+        def odd(self, reading: Reading, effort: Effort) -> Reading:
+            stop.request()
+            return super().odd(reading, effort)
+
+    target = Asking(2.0)
+    bench = make(target)
+    proposals = [
+        Proposal(decision=decision, place=Place("removal", 0, n))
+        for n, decision in enumerate([WIDE, Decision()])
+    ]
+    rounds = small.rounds(bench, stop=stop)
+    with pytest.raises(InterruptedRunError):
+        rounds.evaluate(proposals, epsilon=1.0, iterations=1)
+    assert len(target.read) == 1 and not bench.ledger.candidates()
+    assert len(evaluated(bench, WIDE, Decision())) == 2, "and the same batch may begin again"

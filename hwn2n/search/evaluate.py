@@ -43,6 +43,10 @@ def countable_columns(target: Target) -> tuple[str, ...]:
     return ("params", "flops", *(("weight_bytes",) if target.precision == "fp32" else ()))
 
 
+def _go_on() -> None:
+    """Between two readings nobody asks for anything."""
+
+
 class Evaluator:
     """Evaluates decisions about one teacher under one budget on one target."""
 
@@ -93,11 +97,17 @@ class Evaluator:
         )
 
     def evaluate(
-        self, proposals: Sequence[Proposal], *, epsilon: float, epochs: int | None = None
+        self,
+        proposals: Sequence[Proposal],
+        *,
+        epsilon: float,
+        epochs: int | None = None,
+        pause: Callable[[], None] = _go_on,
     ) -> Iterator[Candidate]:
         """Evaluate proposals, in order, and write each to the ledger before it is given back.
 
-        `epochs` stand in place of the search training's own, and nothing is halved then.
+        `epochs` stand in place of the search training's own, and nothing is halved then. `pause`
+        is called between the readings that come before any row, and may raise.
 
         One that the ledger has already is not evaluated again: then the row is what counts, its
         actions included, for they were the ones taken.
@@ -106,7 +116,7 @@ class Evaluator:
             self.look_back(proposals[0].place)
         works = [self._begin(proposal, epsilon, epochs) for proposal in proposals]
         if epochs is None:
-            self.refitter.refit(works, self.ledger)
+            self.refitter.refit(works, self.ledger, pause)
         tasks = self._tasks(works, epochs)
         if self.settings.halving_epochs and epochs is None and len(tasks) > 1:
             rung, share = self.settings.halving_epochs, self.settings.halving_keep

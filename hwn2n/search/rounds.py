@@ -46,10 +46,12 @@ class Rounds:
         """The candidates of one iteration of `iterations`, in order; `epochs` as in `Evaluator`.
 
         Raises `InterruptedRunError` where it was asked to stop, once those whose work is done are
-        in the ledger.
+        in the ledger, or between two readings where there are none yet.
         """
         found = []
-        for candidate in self.evaluator.evaluate(proposals, epsilon=epsilon, epochs=epochs):
+        for candidate in self.evaluator.evaluate(
+            proposals, epsilon=epsilon, epochs=epochs, pause=self.stop.check
+        ):
             found.append(candidate)
             self._report(candidate, len(proposals), iterations)
             if not self.evaluator.next_is_done():

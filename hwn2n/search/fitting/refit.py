@@ -76,11 +76,12 @@ class Refitter:
         self.plan = plan
         self.task = task
 
-    def refit(self, works: Sequence[Work], ledger: Ledger) -> None:
+    def refit(self, works: Sequence[Work], ledger: Ledger, pause: Callable[[], None]) -> None:
         """Settle the network of each work, with its readings in `Work.beside`.
 
         Those that the ledger has, or has readings of, stay as they are, and so do all where nothing
-        is forecast. Raises `MeasurementError` as the workshop does.
+        is forecast. `pause` is called after each reading: a batch of them may take a minute. Raises
+        `MeasurementError` as the workshop does, and what `pause` raises.
         """
         if not self.times or self.fitter.forecast is None:
             return
@@ -94,6 +95,7 @@ class Refitter:
             outcomes = self.executor.read([self.task(f.work, f.asked) for f in waiting])
             for fitting, found in zip(waiting, outcomes, strict=True):
                 self._note(fitting, found)
+                pause()
             waiting = [f for f in waiting if f.tries and turn < self.times and self._asks_again(f)]
         for fitting in fittings:
             if fitting.tries:
