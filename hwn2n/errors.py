@@ -36,9 +36,16 @@ class BudgetNotMetError(Hwn2nError):
 
 
 class MeasurementError(Hwn2nError):
-    """A column that the budget needs cannot be measured here (exit code 3)."""
+    """A column that the budget needs cannot be measured here (exit code 3).
+
+    `result` is as in `BudgetNotMetError`, where it could not be told of a trained student alone.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, *, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class InconclusiveError(Hwn2nError):

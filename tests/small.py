@@ -222,13 +222,13 @@ def compress(out: Path, **changes: Any) -> Result:
     return hwn2n.compress(values.pop("model"), **values)
 
 
-def workbench(folder: Path, *rows: str, **changes: Any) -> Workbench:
+def workbench(folder: Path, *rows: str, target: Target | None = None, **changes: Any) -> Workbench:
     """The workbench of a short search under a budget of these rows; its ledger is left open."""
     return assemble(
         teacher=small_teacher(),
         data=small_data(),
         budget=budget(*rows),
-        target=CalmTarget(),
+        target=target or CalmTarget(),
         settings=settings(**changes),
         folder=RunFolder.create(folder),
     )

@@ -21,12 +21,13 @@ from hwn2n.search.proposals import Place, Proposal
 
 PLANNER = planner_of("resnet20", 8)
 WHOLE = PLANNER.count(NOTHING)
+COUNTED = ("params", "flops", "weight_bytes")
 TEACHER: Cost = {"latency_p50": Reading(2.0, "measured")}
 
 
 def forecast(*rows: str) -> Forecast | None:
     constraints = small.budget(*rows).resolve({**TEACHER, "params": Reading(WHOLE.params)})
-    return forecast_for(constraints, WHOLE, TEACHER)
+    return forecast_for(constraints, COUNTED, WHOLE, TEACHER)
 
 
 def latency(counts: Counts) -> float:
@@ -131,7 +132,7 @@ def test_what_counts_is_the_ratio_to_the_teacher_beside() -> None:
 def test_nothing_is_learned_from_a_reading_of_nothing() -> None:
     nothing = {"power_avg_net": Reading(0.0, "measured")}
     row = "{metric: power, scope: net, max: 5W}"
-    assert forecast_for(small.budget(row).resolve(nothing), WHOLE, nothing) is None
+    assert forecast_for(small.budget(row).resolve(nothing), COUNTED, WHOLE, nothing) is None
     known = forecast("{metric: latency, stat: p50, max: 50%}")
     assert known is not None
     known.fit([measured(NOTHING, 0.0), measured(NOTHING, 2.0, teacher=0.0)], PLANNER.count)
@@ -232,3 +233,61 @@ def test_a_run_off_trains_the_networks_that_it_is_given(make: Make) -> None:
         [Proposal(decision=chosen, place=place)], epsilon=0.0, epochs=2
     )
     assert Decision.from_json(row.decision) == chosen
+
+
+class OfImages(small.CalmTarget):
+    """Tells images per second, too."""
+
+    def measure(self, model, input_shape, columns, protocol=small.FULL):  # type: ignore[no-untyped-def]
+        columns = list(columns)
+        cost = dict(super().measure(model, input_shape, [*columns, "latency_p50"], protocol))
+        cost["throughput"] = Reading(1 / cost["latency_p50"].value, "measured")
+        return {name: cost[name] for name in columns if name in cost}
+
+
+def test_throughput_is_scaled_to_as_the_latency_of_an_image_is(make: Make) -> None:
+    shares = {}
+    for name, limit in (
+        ("seconds", "{metric: latency, stat: p50, max: 25%}"),
+        ("images", "{metric: throughput, min: 400%}"),
+    ):
+        bench = make("{metric: params, max: 60%}", limit, target=OfImages(), removal__updates=0)
+        assert bench.evaluator.fitter.fills
+        small.search(bench, bench.ledger.path.parent)
+        rows = bench.ledger.candidates()
+        shares[name] = [c.satisfied for c in rows]
+        used = [c.cost["params"]["value"] for c in rows if c.satisfied]
+        assert len(set(used)) > 1
+    assert shares["images"] == shares["seconds"] and all(shares["images"][-5:])
+
+
+def test_a_row_that_only_a_measurement_tells_leaves_decisions_their_size(make: Make) -> None:
+    images = "{metric: throughput, scale: 1/s}"
+    mixed = "{sum: [" + images + ", {metric: params, scale: 1}], min: 1000}"
+    bench = make("{metric: params, max: 60%}", mixed, target=OfImages())
+    assert bench.evaluator.fitter.scales and not bench.evaluator.fitter.fills
+
+
+class Halved(small.CalmTarget):
+    """Weights of two bytes."""
+
+    precision = "fp16"
+
+    def measure(self, model, input_shape, columns, protocol=small.FULL):  # type: ignore[no-untyped-def]
+        cost = dict(super().measure(model, input_shape, columns, protocol))
+        if "weight_bytes" in cost:
+            cost["weight_bytes"] = Reading(cost["weight_bytes"].value / 2, "exact")
+        return cost
+
+
+def test_bytes_in_half_precision_are_forecast_and_used_up(make: Make) -> None:
+    bench = make(
+        "{metric: weight_bytes, max: 40%}",
+        "{metric: latency, stat: p50, max: 95%}",
+        target=Halved(),
+        refits=2,
+    )
+    proposal = Proposal(decision=NOTHING, place=Place("removal", 0, 0))
+    (row,) = bench.evaluator.evaluate([proposal], epsilon=0.0)
+    limit = 0.4 * bench.teacher_cost["weight_bytes"].value
+    assert 0.8 * limit < row.cost["weight_bytes"]["value"] <= limit

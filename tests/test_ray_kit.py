@@ -69,6 +69,7 @@ CASES: dict[str, dict[str, Any]] = {
     "fewer images": {"train__max_images": 32, "validation_images": 30},
     "fresh images": {"train__fresh": True, "train__epochs": 2},
     "halving": {"train__epochs": 3, "halving_epochs": 1},
+    "a run-off on all images": {"validation_images": 20, "runoff": 2, "runoff_epochs": 2},
 }
 
 
@@ -101,7 +102,7 @@ def test_a_kit_holds_no_more_images_than_are_used(tmp_path: Path) -> None:
         data=small.small_data(),
         budget=small.budget(),
         target=small.CalmTarget(),
-        settings=small.settings(train__max_images=40, validation_images=20),
+        settings=small.settings(train__max_images=40, validation_images=20, runoff=0),
         folder=RunFolder.create(tmp_path / "run"),
     )
     kit = Kit.of(bench.evaluator.workshop)

@@ -13,6 +13,7 @@ import small
 
 import hwn2n
 from hwn2n.budget.cost import Reading
+from hwn2n.distil.feed import DivergedError
 from hwn2n.hardware.measurement import Effort
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
@@ -20,6 +21,7 @@ from hwn2n.run.folder import read_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.rounds import ANCHOR
 from hwn2n.search.runoff import STAGE, run_off
+from hwn2n.search.school import School
 
 HOW: dict[str, Any] = {
     "strategy": "random",
@@ -31,7 +33,7 @@ HOW: dict[str, Any] = {
 
 
 def compressed(
-    path: Path, target: Any = None, budget: str = small.BUDGET, **changes: Any
+    path: Path, target: Any = None, budget: str | None = small.BUDGET, **changes: Any
 ) -> tuple[Any, list[Candidate]]:
     target = target or small.CalmTarget()
     recipe = small.settings(**{**HOW, **changes})
@@ -186,3 +188,23 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     again = [c.comparable() for c in ledger.candidates()]
     ledger.close()
     assert again == [c.comparable() for c in whole]
+
+
+def test_without_a_budget_one_that_diverges_gives_its_place_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, longer = School.train_briefly, []
+
+    def diverging(self: School, student: Any, *, seed: int, epochs: int | None = None) -> Any:
+        if epochs:
+            longer.append(seed)
+            if len(longer) == 1:
+                raise DivergedError("the loss is NaN")
+        return train(self, student, seed=seed, epochs=epochs)
+
+    monkeypatch.setattr(School, "train_briefly", diverging)
+    _, rows = compressed(tmp_path / "run", budget=None, choose_by="reward")
+    finalists = [c for c in rows if c.stage == STAGE]
+    assert finalists[0].state.value == "illegal"
+    assert [(c.iteration, c.rollout) for c in finalists[-1:]] == [(1, 0)]
+    assert all(c.state.value == "trained" for c in finalists[1:])

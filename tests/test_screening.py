@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,17 @@ def test_the_second_stage_goes_on_from_several_removals(workbench: Make) -> None
     small.search(bench, bench.ledger.path.parent)
     shrunk = {tuple(c.decision["removed"]) for c in bench.ledger.candidates("shrinkage")}
     assert len(shrunk) > 1
+
+
+@pytest.mark.parametrize("rollouts", [2, 3, 5])
+def test_of_few_rollouts_there_are_two_of_each_removal(workbench: Make, rollouts: int) -> None:
+    how = {**BUSY, "removal__updates": 2, "shrinkage__updates": 2, "shrinkage__rollouts": rollouts}
+    bench = workbench(HALF, screen=1, shrink_from=3, **how)
+    small.search(bench, bench.ledger.path.parent)
+    rows = bench.ledger.candidates("shrinkage")
+    each = Counter((c.iteration, tuple(c.decision["removed"])) for c in rows)
+    assert len(rows) == 2 * rollouts and min(each.values()) >= 2
+    assert all("loss" in update for update in bench.ledger.updates("shrinkage"))
 
 
 def test_a_search_that_is_resumed_chooses_what_it_would_have(workbench: Make) -> None:

@@ -6,11 +6,13 @@ import pytest
 from small import budget
 
 from hwn2n.budget.cost import Reading, cost_to_json
+from hwn2n.errors import InterruptedRunError
 from hwn2n.hardware.measurement import Beside
 from hwn2n.network.decision import NOTHING
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.folder import RunFolder
 from hwn2n.run.ledger import Ledger
+from hwn2n.run.stop import Stop
 from hwn2n.search.choose import choose
 from hwn2n.search.limits import Limits
 from hwn2n.search.recipes import build_settings
@@ -59,7 +61,26 @@ def test_what_is_expected_counts_and_not_the_accuracy_of_the_brief_training(tmp_
     assert chosen(tmp_path, "accuracy", ["{metric: params, max: 1000}"], made) == 0
 
 
-def chosen(tmp_path, choose_by, rows, made):
+def test_forecasts_follow_from_all_candidates_whether_or_not_the_run_was_resumed(tmp_path):
+    made = (
+        candidate(0, 900, accuracy=0.7, reward=0.3),
+        candidate(1, 800, accuracy=0.6, reward=0.2),
+    )
+    learned = []
+    chosen(tmp_path, "accuracy", [], made, learn=learned.extend)
+    assert [row.rollout for row in learned] == [0, 1]
+
+
+def test_the_choice_stops_when_asked(tmp_path):
+    stop = Stop()
+    stop.request()
+    made = (candidate(0, 900, accuracy=0.7, reward=0.3),)
+    with pytest.raises(InterruptedRunError):
+        chosen(tmp_path, "accuracy", [], made, stop=stop)
+    assert not (tmp_path / "run" / "checkpoints" / "choice.json").exists()
+
+
+def chosen(tmp_path, choose_by, rows, made, *, learn=len, stop=None):
     folder = RunFolder.create(tmp_path / "run")
     ledger = Ledger(folder.ledger)
     for row in made:
@@ -70,8 +91,10 @@ def chosen(tmp_path, choose_by, rows, made):
         constraints=budget(*rows).resolve({}),
         limits=Limits(budget(*rows), {}),
         measure_again=lambda architecture, decision, looks: Beside({}, {}),
+        fitter=SimpleNamespace(learn=learn),
     )
     planner = SimpleNamespace(plan=lambda decision: None)
-    found = choose(ledger, planner, evaluator, folder).candidate.rollout
-    ledger.close()
-    return found
+    try:
+        return choose(ledger, planner, evaluator, folder, stop or Stop()).candidate.rollout
+    finally:
+        ledger.close()

@@ -18,6 +18,7 @@ from hwn2n.hardware.measurement import FULL, Beside, MeasurementProtocol
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import State
 from hwn2n.run.folder import RunFolder, read_json
+from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench, assemble
 from hwn2n.search.choose import choose
 from hwn2n.search.limits import Limits
@@ -175,7 +176,8 @@ def test_the_winner_is_measured_beside_the_teacher(make: Make) -> None:
     rows = [bench(NARROW), bench(NARROWER)]
     target.slower = 4.0
     folder = RunFolder(bench.evaluator.ledger.path.parent)
-    chosen = choose(bench.evaluator.ledger, bench.evaluator.planner, bench.evaluator, folder)
+    evaluator = bench.evaluator
+    chosen = choose(evaluator.ledger, evaluator.planner, evaluator, folder, Stop())
     best = max(rows, key=lambda row: (row.accuracy or 0.0, row.reward))
     assert chosen.candidate.id == best.id
 

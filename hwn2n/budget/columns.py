@@ -46,6 +46,11 @@ class Column:
         """Whether only training tells the value; no target measures it."""
         return self.known == "learned"
 
+    @property
+    def falls(self) -> bool:
+        """Whether a larger network has less of it, so that a budget bounds it from below."""
+        return self.metric == "throughput"
+
 
 def _latency(stat: str) -> Column:
     meaning = f"wall-clock time of one batch, input copied to the device included: {stat}"

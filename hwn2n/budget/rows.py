@@ -7,6 +7,7 @@ inequality between numbers when the teacher's cost is known.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,6 +45,10 @@ class Row:
     def written(self) -> str:
         """How the row was written, without its file and line."""
         return written(self.source, self.where)
+
+    def needs_more_than(self, columns: Collection[str]) -> bool:
+        """Whether it needs another column than these."""
+        return not set(self.coefficients) <= set(columns)
 
     @property
     def column(self) -> str | None:

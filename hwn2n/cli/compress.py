@@ -11,7 +11,7 @@ import typer
 
 from hwn2n.cli import options
 from hwn2n.cli.console import AnnouncedStop, print_json, progress, show
-from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError
+from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError, MeasurementError
 
 if TYPE_CHECKING:
     from hwn2n.commands.compress import Result
@@ -171,7 +171,7 @@ def compress(
                     reporter=reporter,
                     stop=stop,
                 )
-    except (BudgetNotMetError, InconclusiveError) as error:
+    except (BudgetNotMetError, MeasurementError, InconclusiveError) as error:
         reporter.close()
         if not json and error.result is not None:
             _print(error.result)

@@ -100,6 +100,7 @@ def _limit(row: dict[str, Any] | None) -> tuple[str, str, str]:
 _STUDENTS = {
     "pass": "the student is inside the budget",
     "violated": "the student is OUTSIDE the budget",
+    "unavailable": "nobody can tell whether the student is inside the budget",
     "inconclusive": "a limit lies in the interval of the student's measured value",
 }
 

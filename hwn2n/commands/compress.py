@@ -47,6 +47,7 @@ from hwn2n.search.finish import train_student
 from hwn2n.search.loop import Rounds, run_search
 from hwn2n.search.policies.shipped import shipped_policies
 from hwn2n.search.recipes import build_settings, suited_to
+from hwn2n.search.rounds import SEARCH
 from hwn2n.search.settings import Settings
 
 __all__ = ["Result", "compress", "resume"]
@@ -216,7 +217,8 @@ def _work(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -
             clock=clock,
         )
         run_search(rounds, starting_policies(folder))
-        choice = choose(bench.ledger, bench.planner, bench.evaluator, folder)
+        choice = choose(bench.ledger, bench.planner, bench.evaluator, folder, stop)
+        clock.lap(SEARCH)
         student = train_student(choice, bench.school, folder, reporter, stop, clock)
         return judged(prove(bench, choice, student, folder))
     except (InterruptedRunError, KeyboardInterrupt) as error:

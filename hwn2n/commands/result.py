@@ -10,7 +10,7 @@ from torch import nn
 from hwn2n.budget.cost import Cost, cost_to_json
 from hwn2n.budget.judgement import Verdict
 from hwn2n.distil.images import ImageSet
-from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError
+from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError, MeasurementError
 from hwn2n.hardware.measurement import Beside
 from hwn2n.run.candidate import State
 from hwn2n.run.export import export_student
@@ -113,20 +113,20 @@ def read_result(folder: RunFolder) -> Result:
 def judged(result: Result) -> Result:
     """The result of a student inside the budget.
 
-    `BudgetNotMetError` names the row that is violated, `InconclusiveError` the one whose limit
-    lies in the interval of the student's measured value; the student is exported all the same.
+    `BudgetNotMetError` names the row that is violated, `MeasurementError` the one that needs what
+    could not be told, `InconclusiveError` the one whose limit lies in the interval of the student's
+    measured value; the student is exported all the same.
     """
     for verdict, error, found in (
         (Verdict.VIOLATED, BudgetNotMetError, "must meet {text}, but has {value_text}"),
+        (Verdict.UNAVAILABLE, MeasurementError, "must meet {text}, but nobody can tell its value"),
         (Verdict.INCONCLUSIVE, InconclusiveError, "must surely meet {text}, but has {interval}"),
     ):
         rows = [row for row in result.rows if row["verdict"] == verdict.value]
         if steering := [row for row in rows if row["severity"] == "error"]:
-            worst = min(steering, key=lambda row: row["headroom"])
-            raise error(
-                f"the trained student {found.format(**worst)}; it lies in {result.folder}",
-                result=result,
-            )
+            worst = min(steering, key=lambda row: row["headroom"] or 0.0)
+            text = f"the trained student {found.format(**worst)}; it lies in {result.folder}"
+            raise error(text, result=result)
     return result
 
 

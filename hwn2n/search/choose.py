@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Cost, Reading, cost_from_json
 from hwn2n.budget.judgement import Verdict
 from hwn2n.budget.rows import Row
@@ -18,6 +19,7 @@ from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
+from hwn2n.run.stop import Stop
 from hwn2n.search.evaluate import Evaluator
 from hwn2n.search.fitting.projection import counted_cost
 from hwn2n.search.limits import Limits, by_share
@@ -49,19 +51,22 @@ class Choice:
         return self.decision != Decision.from_json(self.candidate.decision)
 
 
-def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFolder) -> Choice:
+def choose(
+    ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFolder, stop: Stop
+) -> Choice:
     """The best candidate whose measured costs, measured again, are inside the budget.
 
     Best as `runoff.ranked` has it. A reading during the search is short; the best of many short
     readings is too good. So the winner is measured once more, in full and alone, beside the teacher
     where a limit is a share of what that measures. Unless it is surely inside it is made narrower,
-    as far as the upper end of its interval asks for, since a little width costs less accuracy than
+    as far as the worse end of its interval asks for, since a little width costs less accuracy than
     another candidate would; then it gives way to the next one. If none is surely inside, the first
     of which the readings say so, though not surely, is taken. The choice is kept in the folder:
     after a resume another measurement must not choose another. Raises `BudgetNotMetError` if no
-    candidate is inside the budget.
+    candidate is inside the budget, and `InterruptedRunError` where it was asked to stop.
     """
     kept = read_json(folder.choice) if folder.choice.exists() else None
+    evaluator.fitter.learn(ledger.candidates())  # of all, also where a resume evaluated none
     again: dict[int | None, Beside] = {}
     unsure: Choice | None = None
     for candidate in ranked(ledger, evaluator):
@@ -73,6 +78,7 @@ def choose(ledger: Ledger, planner: Planner, evaluator: Evaluator, folder: RunFo
         decision = Decision.from_json(candidate.decision)
         choice = _choice(candidate, decision, planner, evaluator)
         for turn in range(NARROWER + 1):
+            stop.check()
             found = evaluator.measure_again(choice.architecture, choice.decision, CARE)
             cost = {**_counted(choice, evaluator), **found.cost}
             inside = evaluator.limits.given(found.teacher).satisfied(cost)
@@ -103,8 +109,8 @@ def _choice(
 def _narrower(
     choice: Choice, found: Beside, planner: Planner, evaluator: Evaluator
 ) -> Choice | None:
-    """As narrow as the upper ends of the readings ask for; None as `runoff.narrower` has it."""
-    cost = {**_counted(choice, evaluator), **_at_most(found)}
+    """As narrow as the worse ends of the readings ask for; None as `runoff.narrower` has it."""
+    cost = {**_counted(choice, evaluator), **_at_worst(found)}
     try:
         decision = narrower(evaluator, choice.decision, cost, found.teacher)
         if decision is None:
@@ -123,14 +129,15 @@ def _counted(choice: Choice, evaluator: Evaluator) -> Cost:
     return cost
 
 
-def _at_most(found: Beside) -> Cost:
-    """The upper ends of what was read; of what was read in turns with the teacher, of its share."""
+def _at_worst(found: Beside) -> Cost:
+    """The upper ends of what was read, of throughput the lower ones; of what was read in turns with
+    the teacher, those of its share."""
     cost = {}
     for name, reading in found.cost.items():
         if name in found.shares and name in found.teacher:
             reading = by_share(reading.value, found.shares[name], found.teacher[name].value)
-        high = reading.value if reading.high is None else reading.high
-        cost[name] = Reading(high, reading.how)
+        end = reading.low if COLUMNS[name].falls else reading.high
+        cost[name] = Reading(reading.value if end is None else end, reading.how)
     return cost
 
 

@@ -70,7 +70,12 @@ class Evaluator:
         self.counted = countable_columns(target)
         self.countable = self.constraints.only(self.counted)
         self.fitter = Fitter(
-            planner, settings, self.constraints, self.countable, self.limits.teacher_cost
+            planner,
+            settings,
+            self.constraints,
+            self.countable,
+            self.counted,
+            self.limits.teacher_cost,
         )
         measured = [n for n in self.constraints.columns if n not in self.counted]
         self.workshop = Workshop(

@@ -54,10 +54,13 @@ class Limits:
 
     def headroom(self, cost: Cost, teacher: Cost) -> float:
         """The distance to the row that binds, as a share of its limit: negative outside, and -inf
-        where something that a row needs was not measured. `teacher` as in `given`."""
+        where something that a row needs was not measured, inf where there is none. `teacher` as
+        in `given`."""
         constraints = self.given(teacher)
         if constraints.missing(cost):
             return -math.inf
+        if not constraints.rows:
+            return math.inf
         return float(-constraints.residuals(cost).max())
 
     def judge(self, cost: Cost, beside: Beside) -> list[Judgement]:

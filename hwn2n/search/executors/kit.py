@@ -101,7 +101,10 @@ class Kit:
             captured=school.inheritance.teacher,
             settings=settings.model_copy(update=changes),
             train=PackedImages.of(school.search_images),
-            validation=PackedImages.of(school.search_validation),
+            validation=PackedImages.of(
+                # a run-off is scored on all of them
+                school.validation if settings.runoff > 1 else school.search_validation
+            ),
             logits=None if logits is None else logits.cpu().numpy(),
             classes=data.classes,
             mean=data.mean,

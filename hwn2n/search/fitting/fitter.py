@@ -10,15 +10,15 @@ from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.search.fitting.forecast import LEAST_MARGIN, Forecast, Guess, forecast_for
-from hwn2n.search.fitting.projection import project, topped_up, upper_rows, widened
+from hwn2n.search.fitting.projection import is_upper, project, topped_up, upper_rows, widened
 from hwn2n.search.settings import Settings
 
 
 class Fitter:
     """Scales the widths of decisions, as far as the settings ask for it.
 
-    `constraints` are all rows, `countable` those that counting answers; `teacher_cost` is what the
-    teacher measured at the beginning of the run.
+    `constraints` are all rows, `countable` those that counting answers, which are rows over columns
+    that are `counted`; `teacher_cost` is what the teacher measured at the beginning of the run.
     """
 
     def __init__(
@@ -27,6 +27,7 @@ class Fitter:
         settings: Settings,
         constraints: Constraints,
         countable: Constraints,
+        counted: Sequence[str],
         teacher_cost: Cost,
     ) -> None:
         self.planner = planner
@@ -34,11 +35,14 @@ class Fitter:
         self.countable = countable if settings.project else Constraints(rows=())
         self.forecast: Forecast | None = None
         if settings.project and settings.forecast:
-            self.forecast = forecast_for(constraints, planner.count(NOTHING), teacher_cost)
+            whole = planner.count(NOTHING)
+            self.forecast = forecast_for(constraints, counted, whole, teacher_cost)
         known = self.forecast.rows if self.forecast is not None else upper_rows(self.countable)
-        self.fills = self.scales and len(known.rows) == len(upper_rows(constraints).rows)
-        """Whether only the proportions of widths count: every upper limit is scaled to. Where one
-        is not, being small is something that a decision must be able to say."""
+        asking = (row for row in constraints.rows if is_upper(row) or row.needs_more_than(counted))
+        self.fills = self.scales and all(row in known.rows for row in asking)
+        """Whether only the proportions of widths count: all limits that a smaller network meets
+        more easily are scaled to. Where one is not, or where only a measurement tells whether a row
+        is met, being small is something that a decision must be able to say."""
 
     @property
     def scales(self) -> bool:

@@ -5,7 +5,8 @@ of them, and a search under a tight latency limit spends most of its candidates 
 every candidate that was measured says how the target behaves. A forecast of a column is a sum, with
 weights that are not negative, of a constant, FLOPs, parameters, operations and the numbers that
 these give out, all as shares of the teacher's: each operation has a price, and so has each thing
-that it computes and moves. A smaller network is thus never forecast to cost more. The weights
+that it computes and moves. A smaller network is thus never forecast to cost more. Of throughput it
+is the seconds of an image that are forecast. The weights
 follow from the ledger by least squares of relative errors, so a search that is resumed forecasts
 what it would have.
 
@@ -15,6 +16,7 @@ the budget says of the network is said by the measurement. The paper has no such
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,8 @@ Guess = Callable[[Counts], Cost]
 PRIOR = (0.05, 0.35, 0.05, 0.1, 0.45)
 """Shares of the teacher's value that a constant, FLOPs, parameters, operations and elements have
 before anything was measured but the teacher."""
+_PRIOR_OF_BYTES = (0.0, 0.0, 1.0, 0.0, 0.0)
+"""The same of weights, which are measured where they are not float32, and of files of them."""
 _PRIOR_WEIGHT = 0.1
 """Of the prior beside a measurement: so little that few measurements overrule it."""
 _INSIDE = 0.8
@@ -43,15 +47,19 @@ LEAST_MARGIN = 1.02
 
 
 class Forecast:
-    """Forecasts of the measured columns of a budget's upper limits.
+    """Forecasts of the columns of a budget's upper limits that are measured.
 
-    `teacher`: the counts of the teacher; `cost`: what it measured at the beginning of the run.
+    `counted`: the columns that are not: counting answers them. `teacher`: the counts of the
+    teacher; `cost`: what it measured at the beginning of the run.
     """
 
-    def __init__(self, constraints: Constraints, teacher: Counts, cost: Cost) -> None:
+    def __init__(
+        self, constraints: Constraints, counted: Sequence[str], teacher: Counts, cost: Cost
+    ) -> None:
         upper = upper_rows(constraints)
-        measured = [n for n in upper.columns if COLUMNS[n].known == "measured" and _known(n, cost)]
-        self.rows = upper.only([*as_cost(teacher), *measured])
+        # bytes are measured too where weights are of another precision than float32
+        measured = [n for n in upper.columns if n not in counted and _known(n, cost)]
+        self.rows = upper.only([*counted, *measured])
         self.columns = tuple(name for name in measured if name in self.rows.columns)
         self._teacher, self._cost = teacher, cost
         self._weights: dict[str, np.ndarray] = {}
@@ -79,7 +87,8 @@ class Forecast:
             for name in columns:
                 known[name].append((features, self._share(name, cost, beside)))
         for name, pairs in known.items():
-            self._weights[name] = _weights(pairs)
+            prior = _PRIOR_OF_BYTES if name in ("weight_bytes", "file_bytes") else PRIOR
+            self._weights[name] = _weights(pairs, prior)
             guesses = [float(x @ self._weights[name]) for x, _ in pairs]
             ratios = [share / g for (_, share), g in zip(pairs, guesses, strict=True) if g > 0]
             usual = float(np.quantile(ratios, _INSIDE)) if ratios else 1.0
@@ -91,10 +100,10 @@ class Forecast:
         guessed = {
             name: float(features @ self._weights[name])
             * self._margins[name]
-            * self._cost[name].value
+            * _burden(name, self._cost[name].value)
             for name in self.columns
         }
-        return as_cost(counts) | {name: Reading(value) for name, value in guessed.items()}
+        return as_cost(counts) | {n: Reading(_burden(n, value)) for n, value in guessed.items()}
 
     def agreeing(self, counts: Counts, cost: Cost, beside: Cost, margin: float) -> Guess:
         """As `cost`, but scaled so that a network of `counts` costs `margin` times what was read.
@@ -105,20 +114,20 @@ class Forecast:
         factors = dict.fromkeys(self.columns, 1.0)
         for name in self.columns:
             if _known(name, cost) and guessed[name].value > 0:
-                read = self._share(name, cost, beside) * self._cost[name].value
-                factors[name] = margin * read / guessed[name].value
+                read = self._share(name, cost, beside) * _burden(name, self._cost[name].value)
+                factors[name] = margin * read / _burden(name, guessed[name].value)
 
         def corrected(counts: Counts) -> Cost:
             guesses = self.cost(counts)
-            scaled = {name: Reading(guesses[name].value * f) for name, f in factors.items()}
-            return {**guesses, **scaled}
+            burdens = {n: _burden(n, guesses[n].value) * f for n, f in factors.items()}
+            return {**guesses, **{n: Reading(_burden(n, value)) for n, value in burdens.items()}}
 
         return corrected
 
     def _share(self, name: str, cost: Cost, beside: Cost) -> float:
-        """Of the teacher's value: of that `beside` the reading, where there is one."""
+        """Of the teacher's burden: of that `beside` the reading, where there is one."""
         whole = (beside if _known(name, beside) else self._cost)[name].value
-        return cost[name].value / whole
+        return _burden(name, cost[name].value) / _burden(name, whole)
 
     def _features(self, counts: Counts) -> np.ndarray:
         import numpy as np
@@ -135,25 +144,34 @@ class Forecast:
         )
 
 
+def _burden(name: str, value: float) -> float:
+    """What grows with a network: the value itself, or its inverse; and from that the value."""
+    if not COLUMNS[name].falls:
+        return value
+    return 1.0 / value if value else math.inf
+
+
 def _known(name: str, cost: Cost) -> bool:
     """Whether there is a value to take a share of: power above idle may be none at all."""
     return name in cost and cost[name].value > 0
 
 
-def _weights(pairs: Sequence[tuple[np.ndarray, float]]) -> np.ndarray:
+def _weights(pairs: Sequence[tuple[np.ndarray, float]], shares: tuple[float, ...]) -> np.ndarray:
     """Weights of the features, (5,), at least 0: by the teacher, whose share is 1, by `pairs` of
-    features and measured shares, and a little by the prior."""
+    features and measured shares, and a little by the prior `shares`."""
     import numpy as np
     from scipy.optimize import nnls
 
-    prior = np.array(PRIOR)
+    prior = np.array(shares)
     rows = [np.ones(len(prior)), *(x / share for x, share in pairs)]
     matrix = np.concatenate([np.stack(rows), _PRIOR_WEIGHT * np.eye(len(prior))])
     wanted = np.concatenate([np.ones(len(rows)), _PRIOR_WEIGHT * prior])
     return np.asarray(nnls(matrix, wanted)[0])
 
 
-def forecast_for(constraints: Constraints, teacher: Counts, cost: Cost) -> Forecast | None:
+def forecast_for(
+    constraints: Constraints, counted: Sequence[str], teacher: Counts, cost: Cost
+) -> Forecast | None:
     """A forecast, or None where no upper limit needs a measurement."""
-    found = Forecast(constraints, teacher, cost)
+    found = Forecast(constraints, counted, teacher, cost)
     return found if found.columns else None

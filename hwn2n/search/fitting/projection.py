@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from fractions import Fraction
 
+from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Cost, Reading
 from hwn2n.budget.matrix import Constraints
 from hwn2n.budget.rows import Row
@@ -159,12 +160,17 @@ def _least_widths(allowed: Widths) -> str:
 
 
 def upper_rows(constraints: Constraints) -> Constraints:
-    """The rows that a smaller network meets more easily: no coefficient is negative."""
-    return replace(constraints, rows=tuple(row for row in constraints.rows if _is_upper(row)))
+    """The rows that a smaller network meets more easily: upper limits, and lower ones of what falls
+    with size, such as throughput."""
+    return replace(constraints, rows=tuple(row for row in constraints.rows if is_upper(row)))
 
 
-def _is_upper(row: Row) -> bool:
-    return all(coefficient >= 0 for coefficient in row.coefficients.values())
+def is_upper(row: Row) -> bool:
+    """Whether a smaller network meets it more easily, whatever the network is."""
+    return all(
+        coefficient <= 0 if COLUMNS[name].falls else coefficient >= 0
+        for name, coefficient in row.coefficients.items()
+    )
 
 
 def _free(planner: Planner, decision: Decision) -> tuple[dict[str, ChannelGroup], dict[str, int]]:

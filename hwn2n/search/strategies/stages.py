@@ -32,6 +32,7 @@ from hwn2n.search.reward import epsilon
 from hwn2n.search.rounds import Rounds
 from hwn2n.search.screening import Screening
 from hwn2n.search.seeds import derive_seed
+from hwn2n.search.settings import Settings
 from hwn2n.search.strategies.handover import best_removals
 from hwn2n.search.strategies.learning import learner_for, prior_for
 from hwn2n.search.strategy_settings import StageSettings
@@ -48,7 +49,7 @@ def run_stages(rounds: Rounds, start_from: Mapping[str, Path]) -> None:
             rounds.planner, features=settings.features, granularity=settings.granularity
         )
         _stage(rounds, [removal], settings.removal, start_from)
-        removals = best_removals(rounds, settings.shrink_from)
+        removals = best_removals(rounds, _most_variants(settings))
     if settings.shrinkage.updates:
         shrinkages = [
             ShrinkageStage(
@@ -61,6 +62,12 @@ def run_stages(rounds: Rounds, start_from: Mapping[str, Path]) -> None:
             for removed in removals
         ]
         _stage(rounds, shrinkages, settings.shrinkage, start_from)
+
+
+def _most_variants(settings: Settings) -> int:
+    """So many removals are shrunk side by side: the policy learns of each by comparing rollouts of
+    it, so there must be two of each."""
+    return max(1, min(settings.shrink_from, settings.shrinkage.rollouts * settings.screen // 2))
 
 
 def _stage(

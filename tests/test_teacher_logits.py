@@ -1,0 +1,60 @@
+"""What the teacher says of images is kept between runs, and never taken for another teacher's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import small
+import torch
+from torch import Tensor, nn
+
+from hwn2n.distil.logits import teacher_logits
+
+DATA = small.small_data()
+
+pytestmark = pytest.mark.usefixtures("logits_kept")
+
+
+class Counted(nn.Module):
+    """Functional all through but for its weights; it counts the images that it is asked about."""
+
+    def __init__(self, stride: int = 1, slope: float = 0.0) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, stride=stride)
+        self.linear = nn.Linear(4, 3)
+        self.slope = slope
+        self.asked = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked += len(x)
+        features = nn.functional.leaky_relu(self.conv(x), self.slope)
+        logits: Tensor = self.linear(features.mean((2, 3)))
+        return logits
+
+
+def made(**how: Any) -> Counted:
+    torch.manual_seed(0)
+    return Counted(**how).eval()
+
+
+def said(teacher: nn.Module) -> Tensor:
+    return teacher_logits(teacher, DATA.train, mean=DATA.mean, std=DATA.std, precision="fp32")
+
+
+def test_a_second_run_asks_about_a_few_images_only() -> None:
+    first, second = made(), made()
+    assert torch.equal(said(first), said(second))
+    assert (first.asked, second.asked) == (150, 16)
+
+
+@pytest.mark.parametrize("other", [{"stride": 2}, {"slope": 1.0}], ids=str)
+def test_equal_weights_in_another_network_are_another_teacher(other: dict[str, Any]) -> None:
+    before = said(made())
+    after = said(made(**other))
+    fresh = made(**other)
+    with torch.no_grad():
+        pixels = (DATA.train.images / 255 - DATA.mean[0]) / DATA.std[0]
+        torch.testing.assert_close(after, fresh(pixels), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(before, after, atol=1e-3)
+    assert torch.equal(said(made(**other)), after), "and the newer is what is kept then"
