@@ -60,7 +60,7 @@ class FakeEvaluator:
         return False
 
     def evaluate(
-        self, proposals: Sequence[Proposal], *, epsilon: float, epochs: int | None = None
+        self, proposals: Sequence[Proposal], *, epsilon: float, **how: Any
     ) -> Iterator[Candidate]:
         for proposal in proposals:
             self.epsilons.append(epsilon)
