@@ -38,8 +38,9 @@ demo: $(STAMP) ## Teach a small network on 8x8 digits and compress it (under 2 m
 	$(BIN)/hwn2n compress $(DEMO)/teacher.pt --budget budgets/demo.yaml --data digits \
 		--validation 0.3 --threads 1 --out $(DEMO)/run
 
+# Two files at a time: a file's tests share what takes long to make.
 test: $(STAMP) ## Run the tests, all but the slow ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -14,6 +15,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     A crash at any moment, or two writers at once, leave the old file or a new one, never a part.
     What `write` raises goes through, and so does `OSError`, where there is no such folder too.
     """
+    if not path.name or path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         write(temporary)

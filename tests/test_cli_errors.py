@@ -30,6 +30,7 @@ def files(digits_teacher: Path) -> dict[str, bytes]:
         "latency.yaml": f"{HEAD}  - {{metric: latency, stat: p50, max: 1s}}\n",
         "warning.yaml": f"{HEAD}  - {{metric: params, max: 1k, severity: warn}}\n",
         "input.yaml": f"{HEAD}  - {{metric: params, max: 1k}}\ninput: [1, 3, 32, 32]\n",
+        "target.yaml": f"{HEAD}  - {{metric: params, max: 1k}}\ntarget: toaster\n",
         "settings-unknown.yaml": "seed: 1\ntrain:\n  epochs: 1\n  epoch: 2\n",
         "settings-value.yaml": "seed: 1\n\nfinal:\n  epochs: none\n",
         "settings-list.yaml": "- seed\n",
@@ -184,7 +185,7 @@ BAD_COMPRESSIONS: dict[str, tuple[int, list[str], str]] = {
     "budget for other images": (
         2,
         compress("teacher.pt", "--budget", "input.yaml"),
-        "input.yaml: input must be that of the data, [1, 8, 8]",
+        "input.yaml:5: input must be that of the data, [1, 8, 8]",
     ),
     "budget too small": (
         1,
@@ -353,7 +354,12 @@ BAD_OTHERS: dict[str, tuple[int, list[str], str]] = {
     "check other images": (
         2,
         ["check", "teacher.pt", "--budget", "input.yaml"],
-        "must have the shape that the budget names, 3,32,32, but have 1,8,8",
+        "input.yaml:5: input must have the shape of the images of teacher.pt, 1,8,8, but has 3,32",
+    ),
+    "check on a target that is none": (
+        2,
+        ["check", "teacher.pt", "--budget", "target.yaml", "--static-only"],
+        "target.yaml:5: a target must be cpu, cuda, cuda:N, the name of a file in profiles/",
     ),
     "check nothing that can be counted": (
         2,

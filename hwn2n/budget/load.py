@@ -64,6 +64,7 @@ def budget_of(document: Document) -> Budget:
         target=model.target if isinstance(model.target, str | None) else settings_of(model.target),
         description=model.description,
         file=document.name,
+        lines={key: document.where((key,)) for key in ("input", "target") if key in document.data},
     )
 
 

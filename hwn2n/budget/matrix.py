@@ -11,7 +11,7 @@ they take longer to import than all the rest takes to run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -134,7 +134,7 @@ class Budget:
     """A loaded budget: rows as written, and what the file says about input and target.
 
     `input` is (batch, channels, height, width); `target` the name of a target or the settings of
-    an inline one, as plain data.
+    an inline one, as plain data. `lines` says where both stand, as file:line.
     """
 
     name: str
@@ -143,6 +143,11 @@ class Budget:
     target: str | dict[str, Any] | None = None
     description: str | None = None
     file: str = field(default="", compare=False)
+    lines: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def where(self, key: str) -> str:
+        """Where the file says so, `file:line`; the name of the budget where there is no file."""
+        return self.lines.get(key) or self.file or self.name
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

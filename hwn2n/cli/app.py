@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import warnings
@@ -15,8 +17,9 @@ from hwn2n.cli.budget import budget
 from hwn2n.cli.check import check
 from hwn2n.cli.compare import compare
 from hwn2n.cli.compress import compress
+from hwn2n.cli.console import only_results_on_stdout
 from hwn2n.cli.export import export
-from hwn2n.cli.failure import EXIT_INTERRUPTED, Invocation, failed
+from hwn2n.cli.failure import EXIT_INTERRUPTED, Invocation, failed, nobody_reads
 from hwn2n.cli.inspect import inspect
 from hwn2n.cli.profile import profile
 from hwn2n.cli.report import report
@@ -29,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
 )
 for command in (teach, inspect, compress, profile, check, compare, export, report):
-    app.command()(command)
+    app.command()(only_results_on_stdout()(command))
 app.add_typer(budget, name="budget")
 
 
@@ -74,6 +77,9 @@ def hwn2n(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (by default the process's own); returns the exit code."""
     invocation = Invocation(debug=os.environ.get("HWN2N_DEBUG", "") not in ("", "0"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # of an ASCII terminal, or a locale without µ
+            stream.reconfigure(errors="backslashreplace")
     application = typer.main.get_command(app)
     with warnings.catch_warnings():
         if not sys.warnoptions and not invocation.debug:
@@ -86,6 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 standalone_mode=False,
                 obj=invocation,
             )
+        except SystemExit as ended:
+            cause = ended.__context__  # typer makes a 1 of a closed pipe, which is a verdict here
+            if isinstance(cause, OSError) and cause.errno == errno.EPIPE:
+                return nobody_reads()
+            raise
+        except BrokenPipeError:
+            return nobody_reads()
         except Exception as error:
             return failed(error, invocation)
     if code == EXIT_INTERRUPTED:  # what typer makes of a KeyboardInterrupt

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwn2n.cli import options
-from hwn2n.cli.console import show
+from hwn2n.cli.console import results, show
 from hwn2n.errors import Hwn2nError, InputError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def check(
         if chosen is Format.GITHUB and out is None:
             from hwn2n.gate.github import failure
 
-            print(failure(str(error)), end="", flush=True)
+            print(failure(str(error)), end="", file=results(), flush=True)
         raise
     _write(found, chosen, out)
     return found.exit_code
@@ -180,7 +180,7 @@ def _write(found: Check, form: Format, out: Path | None) -> None:
     if out is not None or form is Format.TEXT:
         show(lambda plain: check_table(found, plain=plain), check_lines(found))
     else:
-        print(REPORTS[form](found), end="", flush=True)
+        print(REPORTS[form](found), end="", file=results(), flush=True)
     if out is not None:
         text = check_text(found) if form is Format.TEXT else REPORTS[form](found)
         try:

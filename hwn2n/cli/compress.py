@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -146,7 +144,7 @@ def compress(
     options.use_threads(threads)
     reporter, stop = progress(quiet=quiet), AnnouncedStop()
     try:
-        with stop.on_ctrl_c(), _only_results_on_stdout(workers):
+        with stop.on_ctrl_c():
             if resume is not None:
                 result = commands.resume(resume, ray=workers, reporter=reporter, stop=stop)
             else:
@@ -180,11 +178,6 @@ def compress(
         reporter.close()
     print_json(vars(result)) if json else _print(result)
     return 0
-
-
-def _only_results_on_stdout(workers: Any) -> AbstractContextManager[Any]:
-    """Ray says on stdout that a worker was lost, where the result, or its JSON, has to be alone."""
-    return nullcontext() if workers is None else redirect_stdout(sys.stderr)
 
 
 def _check_alone(context: typer.Context) -> None:

@@ -6,8 +6,9 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +18,25 @@ from hwn2n.run.stop import Stop
 
 _PLAIN_WIDTH = 200
 """Columns in a file or a pipe, where nothing must wrap."""
+_results: list[TextIO] = []
+"""Where results go while all else that is printed goes to stderr."""
+
+
+@contextmanager
+def only_results_on_stdout() -> Iterator[None]:
+    """What others print, such as modules of the user and libraries, goes to stderr: the result, or
+    its JSON, has to be alone on stdout."""
+    _results.append(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results.pop()
+
+
+def results() -> TextIO:
+    """The stream of results."""
+    return _results[-1] if _results else sys.stdout
 
 
 def show(table: Callable[[bool], Table] | None, lines: Iterable[str]) -> None:
@@ -50,14 +70,14 @@ def progress(*, quiet: bool) -> Reporter:
 
 
 def _console(*, stderr: bool) -> Console:
-    stream = sys.stderr if stderr else sys.stdout
+    stream = sys.stderr if stderr else results()
     width = None if stream.isatty() else _PLAIN_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout. NaN and infinity, which JSON has not, are refused."""
-    print(json.dumps(document, indent=2, allow_nan=False), flush=True)
+    print(json.dumps(document, indent=2, allow_nan=False), file=results(), flush=True)
 
 
 class AnnouncedStop(Stop):

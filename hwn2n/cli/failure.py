@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 
 import typer
@@ -16,6 +19,8 @@ EXIT_UNEXPECTED = 70
 """EX_SOFTWARE of sysexits.h: a fault of the program, not of what it was given."""
 EXIT_INTERRUPTED = 130
 """What shells report for Ctrl-C."""
+EXIT_UNREAD = 141
+"""What shells report for SIGPIPE."""
 
 
 @dataclass
@@ -34,15 +39,27 @@ def failed(error: BaseException, invocation: Invocation) -> int:
     elif code == EXIT_UNEXPECTED:
         message += "; this is a fault of hwn2n: set HWN2N_DEBUG=1 to see where it comes from"
     message = one_line(message, limit=4000)
-    if invocation.json:
-        print_json({"error": message, "kind": type(error).__name__, "exit_code": code})
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # stdout may be what is full or closed
+        if invocation.json:
+            print_json({"error": message, "kind": type(error).__name__, "exit_code": code})
+    with suppress(OSError):
+        print(f"error: {message}", file=sys.stderr, flush=True)
     return code
+
+
+def nobody_reads() -> int:
+    """What to exit with where stdout was closed, as by `| head`: the code that shells give SIGPIPE,
+    which is no verdict. Nothing is written to it any more, at the interpreter's end neither."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_UNREAD
 
 
 def _described(error: BaseException) -> tuple[str, int]:
     if isinstance(error, Hwn2nError):
         return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"there must be space to write to: {one_line(error)}", EXIT_USAGE
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "interrupted", EXIT_INTERRUPTED
     # The parser's own errors. Their base class moved from click into typer with typer 0.26 or so;

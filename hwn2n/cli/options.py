@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,7 +52,9 @@ SplitSeed = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", metavar="N", min=1, help="CPU threads.  [default: as torch is set]"),
+    typer.Option(
+        "--threads", metavar="N", min=1, max=4096, help="CPU threads.  [default: as torch is set]"
+    ),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document to stdout instead of a table.")
@@ -160,11 +163,14 @@ def validation_size(text: str | None) -> int | float | None:
     except ValueError:
         pass
     try:
-        return float(text)
+        share = float(text)
     except ValueError:
+        share = math.nan
+    if not math.isfinite(share):
         raise InputError(
             f"--validation must be a number of images or a share such as 0.2; found {text!r}"
-        ) from None
+        )
+    return share
 
 
 def assignments(texts: Iterable[str]) -> dict[str, Any]:

@@ -26,7 +26,9 @@ def profile(
     unsafe_pickle: options.UnsafePickle = False,
     batch: Annotated[
         int | None,
-        typer.Option("--batch", metavar="N", min=1, help="Images of one inference.  [default: 1]"),
+        typer.Option(
+            "--batch", metavar="N", min=1, max=2**20, help="Images of one inference.  [default: 1]"
+        ),
     ] = None,
     threads: options.Threads = None,
     columns: Annotated[

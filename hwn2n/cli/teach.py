@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from hwn2n.cli import options
-from hwn2n.cli.console import print_json, progress, show
+from hwn2n.cli.console import AnnouncedStop, print_json, progress, show
+from hwn2n.errors import InterruptedRunError
 
 
 def teach(
@@ -59,6 +60,8 @@ def teach(
 ) -> int:
     """Train a teacher, for those who bring none.
 
+    Ctrl-C finishes the epoch in hand and exits with 130; the same command goes on.
+
     \b
     Example:
       hwn2n teach digits-cnn --data digits -o runs/digits.pt
@@ -71,23 +74,28 @@ def teach(
     from hwn2n.commands.teach import teach as run
 
     options.use_threads(threads)
-    reporter = progress(quiet=quiet)
+    reporter, stop = progress(quiet=quiet), AnnouncedStop()
     try:
-        taught = run(
-            arch,
-            data=data,
-            out=out,
-            data_root=data_root,
-            download=download,
-            recipe=recipe,
-            epochs=epochs,
-            image_size=image_size,
-            validation=size,
-            device=device,
-            seed=seed,
-            split_seed=split_seed or 0,
-            reporter=reporter,
-        )
+        with stop.on_ctrl_c():
+            taught = run(
+                arch,
+                data=data,
+                out=out,
+                data_root=data_root,
+                download=download,
+                recipe=recipe,
+                epochs=epochs,
+                image_size=image_size,
+                validation=size,
+                device=device,
+                seed=seed,
+                split_seed=split_seed or 0,
+                reporter=reporter,
+                checkpoint=out.with_name(f"{out.name}.training"),
+                stop=stop,
+            )
+    except InterruptedRunError as error:
+        raise InterruptedRunError("interrupted; go on with the same command") from error
     finally:
         reporter.close()
     if json:

@@ -92,7 +92,7 @@ def check(
         compared = load_subject(
             teacher, arch=teacher_arch, input_shape=input_shape, unsafe_pickle=unsafe_pickle
         )
-    shape = shape_of(subject, input_shape, loaded.input)
+    shape = shape_of(subject, input_shape, loaded)
     labelled = None
     if data is not None and not static_only:
         from hwn2n.commands.labelled import load_labelled  # torchvision takes its time

@@ -113,6 +113,7 @@ def compress(
         validation=validation,
         split_seed=split_seed or 0,
         target=stored_target(chosen, target),
+        begun_in=str(Path.cwd()),
     )
     teacher = request.load_teacher(model if in_memory else None)  # type: ignore[arg-type]
     request = as_taught(request, teacher, split_seed=split_seed)

@@ -127,7 +127,7 @@ def profile(
     wanted = tuple(COLUMNS) if "all" in names else in_order(names)
     chosen = target_of(target, batch=batch, threads=threads, budget=loaded)
     subject = load_subject(model, arch=arch, input_shape=input_shape, unsafe_pickle=unsafe_pickle)
-    shape = shape_of(subject, input_shape, loaded.input if loaded else None)
+    shape = shape_of(subject, input_shape, loaded)
     unavailable = dict(chosen.unavailable(wanted))
     unavailable |= {name: LEARNED for name in wanted if COLUMNS[name].learned}
     images = None if data is None else _images(data, data_root, subject, shape)

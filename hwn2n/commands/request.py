@@ -16,7 +16,7 @@ from torch import nn
 from hwn2n.atomic import write_atomic
 from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget
-from hwn2n.distil.datasets import Data, load_data
+from hwn2n.distil.datasets import IMAGE_FOLDER, Data, load_data
 from hwn2n.errors import InputError, one_line
 from hwn2n.hardware.local_target import LocalTarget
 from hwn2n.hardware.target import Target
@@ -42,7 +42,8 @@ class Request:
     `teacher` is a file with what is needed to read it (`network.files.load_teacher`), `data` the
     name of a data set (`distil.datasets.load_data`), `target` the settings of a target; each is
     `IN_MEMORY` where the caller gave an object, which must then be given again to resume.
-    `split_seed` chooses the validation images and must be the teacher's.
+    `split_seed` chooses the validation images and must be the teacher's. Paths may be relative to
+    `begun_in`, the working directory of who asked.
     """
 
     teacher: str
@@ -57,6 +58,19 @@ class Request:
     validation: int | float | None = None
     split_seed: int = 0
     target: str | dict[str, Any] | None = None
+    begun_in: str | None = None
+
+    def from_here(self) -> Request:
+        """The same for the working directory of today, which may be another one."""
+        there, data = Path(self.begun_in or Path.cwd()), self.data
+        if there == Path.cwd():
+            return self
+        if data.startswith(IMAGE_FOLDER):
+            images = Path(data.removeprefix(IMAGE_FOLDER)).expanduser()
+            data = f"{IMAGE_FOLDER}{there / images}"
+        teacher = self.teacher if self.teacher == IN_MEMORY else str(there / self.teacher)
+        root = there / (self.data_root or "data")
+        return replace(self, teacher=teacher, data=data, data_root=str(root))
 
     def load_teacher(self, given: nn.Module | Teacher | None = None) -> Teacher:
         """The teacher of the request; `given` where it is an object."""
@@ -191,7 +205,8 @@ def read_request(folder: RunFolder) -> tuple[Request, Budget, str]:
         values = dict(data["request"])
         if values["input_shape"] is not None:
             values["input_shape"] = tuple(values["input_shape"])
-        request = Request(**values, settings=settings_from_json(data["settings"]))
+        settings = settings_from_json(data["settings"])
+        request = Request(**values, settings=settings).from_here()
         weights = str(data["teacher_weights"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder.config}: damaged configuration ({error!r})") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -105,7 +105,7 @@ def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolde
 def read_result(folder: RunFolder) -> Result:
     """The result of a complete run; `InputError` if the file is damaged."""
     try:
-        return Result(**read_json(folder.result))
+        return replace(Result(**read_json(folder.result)), folder=str(folder.path))
     except TypeError as error:
         raise InputError(f"{folder.result}: must be the result of a run ({error})") from error
 

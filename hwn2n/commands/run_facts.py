@@ -90,7 +90,7 @@ def _ledger(
 ) -> tuple[list[Candidate], dict[str, list[dict[str, Any]]], dict[str, float]]:
     if not folder.ledger.exists():
         return [], {}, {}
-    ledger = Ledger(folder.ledger)
+    ledger = Ledger(folder.ledger, read_only=True)
     try:
         updates = {stage: ledger.updates(stage) for stage in STAGES}
         return ledger.candidates(), updates, ledger.seconds()

@@ -41,7 +41,7 @@ def load_subject(
 def shape_of(
     subject: Teacher,
     given: tuple[int, int, int] | None,
-    budget: tuple[int, int, int, int] | None = None,
+    budget: Budget | None = None,
 ) -> tuple[int, int, int]:
     """(C, H, W) to measure at: as given, or of the file, or of the `input` of a budget.
 
@@ -51,11 +51,12 @@ def shape_of(
         if len(given) != 3 or min(given) < 1:
             raise InputError(f"input_shape must be 3 positive numbers (C, H, W), found {given}")
         return given
-    stored, written = subject.input_shape, None if budget is None else budget[1:]
-    if stored is not None and written is not None and tuple(stored) != written:
+    stored = subject.input_shape
+    written = None if budget is None or budget.input is None else budget.input[1:]
+    if budget and stored is not None and written is not None and tuple(stored) != written:
         raise InputError(
-            f"{subject.source}: its images must have the shape that the budget names, "
-            f"{_shown(written)}, but have {_shown(stored)}"
+            f"{budget.where('input')}: input must have the shape of the images of "
+            f"{subject.source}, {_shown(stored)}, but has {_shown(written)}"
         )
     shape = stored or written
     if shape is None:
@@ -91,12 +92,19 @@ def target_of(
         return target
     if budget is None:
         return build_target(target, changes=changes)
-    return build_target(
-        budget.target if target is None else target,
-        batch=None if budget.input is None or batch is not None else budget.input[0],
-        changes=changes,
-        beside=folder_of(budget),
-    )
+    named, beside = budget.target if target is None else target, folder_of(budget)
+    try:
+        chosen = build_target(named, changes=changes, beside=beside)
+    except InputError as error:
+        if target is not None:
+            raise
+        raise InputError(f"{budget.where('target')}: {error}") from error
+    if budget.input is None or batch is not None:
+        return chosen
+    try:
+        return build_target(named, batch=budget.input[0], changes=changes, beside=beside)
+    except InputError as error:
+        raise InputError(f"{budget.where('input')}: {error}") from error
 
 
 def as_budget(budget: str | os.PathLike[str] | Mapping[str, Any] | Budget) -> Budget:

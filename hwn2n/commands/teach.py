@@ -97,7 +97,11 @@ def teach(
     params = sum(parameter.numel() for parameter in model.parameters())
     stop = stop or Stop()
     kept = None if checkpoint is None else Path(checkpoint)
+    asked = f"{arch} {data} {settings} {seed} {split_seed} {validation} {image_size}"
     saved = None if kept is None else load_checkpoint(kept)
+    if saved is not None and saved["asked"] != asked:
+        saved = None  # of another training
+    test = loaded.test()  # now: an image that cannot be read must not cost the training
     reporter.message(
         f"teaching {arch} ({params:,} parameters) on {loaded.name}: {len(loaded.train):,} train, "
         f"{len(loaded.validation):,} validation images, {settings.epochs} epochs"
@@ -109,7 +113,7 @@ def teach(
         reporter.epoch("teach", report.epoch, report.epochs, text)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            save_checkpoint(kept, state.to_dict())
+            save_checkpoint(kept, {"asked": asked, "state": state.to_dict()})
         stop.check()
 
     result = train(
@@ -123,10 +127,10 @@ def teach(
         device=device,
         seed=seed,
         on_epoch=on_epoch,
-        resume_state=None if saved is None else TrainState.from_dict(saved),
+        resume_state=None if saved is None else TrainState.from_dict(saved["state"]),
     )
     assert result.validation is not None
-    tested = accuracy(model, loaded.test(), loaded.mean, loaded.std, device)
+    tested = accuracy(model, test, loaded.mean, loaded.std, device)
     save_teacher(
         out,
         model.cpu(),

@@ -21,7 +21,7 @@ from hwn2n.distil.imagenet32 import load_imagenet32
 from hwn2n.distil.images import ImageSet, split_off
 from hwn2n.distil.source import Source, resize
 from hwn2n.distil.torchvision_sets import load_caltech256, load_cifar, load_mnist, load_svhn
-from hwn2n.distil.user_data import import_function, source_of
+from hwn2n.distil.user_data import call_function, source_of
 from hwn2n.errors import InputError
 
 TEST_SEED = 1709_06030
@@ -175,10 +175,12 @@ def load_data(
         folder = Path(root if root is not None else "data").expanduser()
         source, kind = SOURCES[name](folder, image_size, download), name
     elif name.startswith(IMAGE_FOLDER):
-        path = Path(name.removeprefix(IMAGE_FOLDER)).expanduser()
+        if not (named := name.removeprefix(IMAGE_FOLDER)):
+            raise InputError(f"data {name!r} must name a folder or an archive after the colon")
+        path = Path(named).expanduser()
         source, kind = load_image_tree(path, image_size), "imagefolder"
     elif ":" in name:
-        returned = import_function(name)()
+        returned = call_function(name)
         if isinstance(returned, Data):
             return returned
         source, kind = source_of(returned, name, image_size), name

@@ -36,6 +36,22 @@ def import_function(reference: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+def call_function(reference: str) -> Any:
+    """What the function that "package.module:function" names returns, called without arguments.
+
+    Raises:
+        InputError: as `import_function`, or the function raises.
+    """
+    function = import_function(reference)
+    try:
+        return function()
+    except Exception as error:  # it is the user's
+        raise InputError(
+            f"{reference} must return data when it is called without arguments, but: "
+            f"{one_line(error)}"
+        ) from error
+
+
 def source_of(returned: object, reference: str, image_size: int | None) -> Source:
     """What a user's function returned, as a source.
 
@@ -83,9 +99,18 @@ def _image_set(part: Any, reference: str, image_size: int | None) -> ImageSet:
 def _read_dataset(dataset: Any, reference: str) -> tuple[Tensor, Tensor]:
     images, labels = [], []
     for index in range(len(dataset)):
-        image, label = dataset[index]
-        images.append(_bytes(image, reference))
-        labels.append(int(label))
+        try:
+            image, label = dataset[index]
+            pixels, number = _bytes(image, reference), int(label)
+        except InputError:
+            raise
+        except Exception as error:  # the data set is the user's
+            raise InputError(
+                f"{reference} must give pairs of an image and a label, but number {index}: "
+                f"{one_line(error)}"
+            ) from error
+        images.append(pixels)
+        labels.append(number)
         if images[-1].shape != images[0].shape:
             raise InputError(
                 f"images of {reference} must have one shape, but number {index} has "

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from hwn2n.atomic import write_atomic
-from hwn2n.errors import InputError
+from hwn2n.errors import InputError, one_line
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,11 @@ def read_json(path: Path) -> Any:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all."""
-    write_atomic(path, lambda temporary: torch.save(state, temporary))
+    """Write a checkpoint, whole or not at all. Raises `InputError` where it cannot be written."""
+    try:
+        write_atomic(path, lambda temporary: torch.save(state, temporary))
+    except (OSError, RuntimeError) as error:  # torch makes the latter of a full disk
+        raise InputError(f"{path}: must be writable, but: {one_line(error)}") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -73,16 +73,29 @@ class Standing:
     inside: float
 
 
+def _connect(name: str, **how: Any) -> sqlite3.Connection:
+    return sqlite3.connect(name, isolation_level=None, timeout=30, **how)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """To read, maybe in a folder where nobody can write. SQLite would put files there even so,
+    unless it is told that nothing changes; and without a log nothing does."""
+    changes = path.with_name(f"{path.name}-wal").exists()
+    how = "mode=ro" if changes else "immutable=1"
+    return _connect(f"{path.absolute().as_uri()}?{how}", uri=True)
+
+
 class Ledger:
     """The candidates and policy updates of one run, and the seconds that it took.
 
     All methods raise `InputError` where the file is damaged, or another process wrote the row.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """`read_only` changes nothing in the folder, which may be one that cannot be written."""
         self.path = path
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._db = _opened(path) if read_only else _connect(str(path))
         except sqlite3.Error as error:
             raise self._error(error) from error
         try:
@@ -91,6 +104,8 @@ class Ledger:
                 raise InputError(
                     f"{path}: the ledger must have version {SCHEMA_VERSION}, but has {version}"
                 )
+            if read_only:
+                return
             self._rows("PRAGMA journal_mode = WAL")
             self._rows("PRAGMA synchronous = FULL")
             for statement in _SCHEMA.split(";"):

@@ -148,7 +148,7 @@ def _check_shape(teacher: Teacher, budget: Budget, data: Data) -> None:
         )
     if budget.input is not None and tuple(budget.input[1:]) != data.image_shape:
         raise InputError(
-            f"{budget.file or budget.name}: input must be that of the data, "
+            f"{budget.where('input')}: input must be that of the data, "
             f"{list(data.image_shape)} (channels, height, width), but is {list(budget.input[1:])}"
         )
 

@@ -118,5 +118,5 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, write)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch makes the latter of a full disk
         raise InputError(f"{path}: must be writable, but: {one_line(error)}") from error

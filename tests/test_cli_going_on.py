@@ -1,0 +1,160 @@
+"""Going on: with a training that was stopped, and with a run from another folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_tools import BUDGET, SHORT, hwn2n
+from small import files
+
+import hwn2n as library
+from hwn2n.distil.train import train
+from hwn2n.errors import InputError, InterruptedRunError
+from hwn2n.run.folder import save_checkpoint
+from hwn2n.run.ledger import Ledger
+from hwn2n.run.stop import Stop
+
+TEACH: dict[str, Any] = {"data": "digits", "validation": 0.3, "epochs": 2}
+
+
+def test_a_training_goes_on_with_the_same_command_and_with_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    def spied(*args: Any, resume_state: Any, **how: Any) -> Any:
+        begun.append(len(resume_state.history) if resume_state else 0)
+        return train(*args, resume_state=resume_state, **how)
+
+    monkeypatch.setattr("hwn2n.commands.teach.train", spied)
+    part = tmp_path / "t.pt.training"
+    stop = Stop()
+    stop.request()
+    with pytest.raises(InterruptedRunError):
+        library.teach("digits-cnn", out=tmp_path / "t.pt", checkpoint=part, stop=stop, **TEACH)
+    assert part.exists() and not (tmp_path / "t.pt").exists()
+    other = shutil.copy(part, tmp_path / "other")
+    library.teach("digits-cnn", out=tmp_path / "o.pt", checkpoint=other, seed=1, **TEACH)
+    arguments = ["--data", "digits", "--validation", 0.3, "--epochs", 2, "-o", tmp_path / "t.pt"]
+    outcome = hwn2n("teach", "digits-cnn", *arguments)
+    assert outcome.code == 0, outcome.err
+    assert begun == [0, 0, 1] and not part.exists()
+
+
+def test_test_images_that_cannot_be_read_cost_no_training(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for n in range(4):
+                Image.new("L", (8, 8), n * 40).save(folder / f"{n}.png")
+    (tmp_path / "images" / "test" / "b" / "2.png").write_bytes(b"no image")
+    outcome = hwn2n(
+        "teach", "digits-cnn", "--data", f"imagefolder:{tmp_path / 'images'}", "--epochs", 2,
+        "-o", tmp_path / "t.pt",
+    )  # fmt: skip
+    assert outcome.code == 2 and "2.png" in outcome.err
+    assert "epoch 1" not in outcome.err and not (tmp_path / "t.pt").exists()
+
+
+def test_a_run_goes_on_from_another_folder(
+    digits_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(digits_teacher, tmp_path / "t.pt")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    begun = hwn2n(
+        "compress", "t.pt", "--budget", BUDGET, "--data", "digits", "--out", "run", *SHORT
+    )
+    assert begun.code == 0, begun.err
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    shown = hwn2n("compress", "--resume", "../run")
+    assert shown.code == 0 and "results: ../run " in shown.out
+    (tmp_path / "run" / "result.json").unlink()
+    again = hwn2n("compress", "--resume", "../run")
+    assert again.code == 0, again.err
+
+
+def test_reading_a_ledger_changes_nothing(digits_run: tuple[Path, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(digits_run[0], run)
+    path = run / "ledger.sqlite"
+    before = (path.read_bytes(), files(run))
+    whole = Ledger(path)
+    rows = [c.comparable() for c in whole.candidates()]
+    whole.close()
+    path.write_bytes(before[0])
+    ledger = Ledger(path, read_only=True)
+    assert [c.comparable() for c in ledger.candidates()] == rows
+    with pytest.raises(InputError, match="readonly"):
+        ledger.add_seconds("search", 1.0)
+    ledger.close()
+    assert (path.read_bytes(), files(run)) == before
+
+
+def test_a_checkpoint_on_a_full_disk_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 118976")
+
+    monkeypatch.setattr("hwn2n.run.folder.torch.save", full)
+    with pytest.raises(InputError, match=r"part\.pt: must be writable, but: \[enforce"):
+        save_checkpoint(tmp_path / "part.pt", {})
+    assert not list(tmp_path.iterdir())
+
+
+USERS = """
+class Items:
+    def __init__(self, item): self.item = item
+    def __len__(self): return 3
+    def __getitem__(self, index): return self.item(index)
+
+def broken(index): raise RuntimeError("broken item")
+
+def raises(): raise KeyError("nothing here")
+def needs(folder): return folder
+def items(): return Items(broken), Items(broken)
+def lonely(): return Items(lambda index: 5), Items(lambda index: 5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("raises", "must return data when it is called without arguments, but: 'nothing here'"),
+        ("needs", "missing 1 required positional argument"),
+        ("items", "must give pairs of an image and a label, but number 0: broken item"),
+        ("lonely", "must give pairs of an image and a label, but number 0: "),
+    ],
+)
+def test_faults_of_the_users_data_are_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, words: str
+) -> None:
+    (tmp_path / "users_faults.py").write_text(USERS)
+    monkeypatch.chdir(tmp_path)
+    outcome = hwn2n(
+        "teach", "digits-cnn", "--data", f"users_faults:{function}", "-o", tmp_path / "t.pt"
+    )
+    assert outcome.code == 2 and outcome.err.count("\n") == 1
+    assert f"users_faults:{function}" in outcome.err and words in outcome.err
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400"])
+def test_a_validation_size_is_a_number(tmp_path: Path, value: str) -> None:
+    outcome = hwn2n(
+        "teach", "digits-cnn", "--data", "digits", "--validation", value, "-o", tmp_path / "t.pt"
+    )
+    assert outcome.code == 2 and f"found '{value}'" in outcome.err
+
+
+def test_the_working_folder_is_no_file_to_write(digits_teacher: Path, tmp_path: Path) -> None:
+    outcome = hwn2n("inspect", digits_teacher, "--svg", tmp_path)
+    assert outcome.code == 2 and "directory" in outcome.err.lower()
+    outcome = hwn2n("inspect", digits_teacher, "--svg", ".")
+    assert outcome.code == 2 and outcome.err.count("\n") == 1
