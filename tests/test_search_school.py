@@ -38,18 +38,20 @@ def test_few_images_score_a_candidate_and_all_of_them_a_run_off() -> None:
 @pytest.mark.usefixtures("logits_kept")
 def test_a_teacher_is_scored_once_and_by_all_its_weights() -> None:
     first = school()
-    asked = []
-    first.teacher.register_forward_hook(lambda *_: asked.append(1))
+    asked: list[int] = []
+    first.teacher.register_forward_hook(lambda _, given, __: asked.append(len(given[0])))
     data = first.data
     wanted = accuracy(first.teacher, data.validation, data.mean, data.std)
     asked.clear()
-    assert first.score(first.teacher) == wanted and asked
+    assert first.score(first.teacher) == wanted and sum(asked) == len(data.validation)
     asked.clear()
-    assert first.score(first.teacher) == wanted and not asked
+    assert first.score(first.teacher) == wanted
+    assert asked == [16], "a few are compared with what is kept"
     assert first.score(first.teacher, data.train) == accuracy(
         first.teacher, data.train, data.mean, data.std
     )
     asked.clear()
     for parameter in first.teacher.parameters():
         parameter.data.neg_()
-    assert first.score(first.teacher).top1 != wanted.top1 and asked
+    assert first.score(first.teacher).top1 != wanted.top1
+    assert sum(asked) == len(data.validation)
