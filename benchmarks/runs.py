@@ -169,6 +169,7 @@ def publish(
             **vars(experiment),
             "teacher": experiment.teacher.name,
             "data": public_name(experiment.data),
+            "budget": _from_here(experiment.budget),
             "data_root": None,
         },
         **extra,
@@ -220,6 +221,11 @@ def public_name(data: str) -> str:
     """The data's name without the folders of whoever ran it."""
     kind, _, where = data.partition(":")
     return f"{kind}:{Path(where).name}" if where else kind
+
+
+def _from_here(budget: str | None) -> str | None:
+    """A budget's file, without the folders of whoever ran it where it lies in others."""
+    return Path(budget).name if budget and Path(budget).is_absolute() else budget
 
 
 def slug(strategy: str) -> str:
