@@ -83,10 +83,10 @@ def test_the_good_teacher_is_good(here: Path) -> None:
 
 
 BAD_TEACHERS: dict[str, tuple[list[str], str]] = {
-    "missing": (["nothing.pt"], "nothing.pt: the teacher file must exist"),
-    "a folder": (["full"], "full: the teacher must be a file"),
+    "missing": (["nothing.pt"], "nothing.pt: the file of the network must exist"),
+    "a folder": (["full"], "full: the network must be a file"),
     "truncated": (["truncated.pt"], "truncated.pt: "),
-    "empty": (["empty.pt"], "empty.pt: the teacher file must not be empty"),
+    "empty": (["empty.pt"], "empty.pt: the file of the network must not be empty"),
     "text": (["text.pt"], "text.pt: a teacher file must be written by"),
     "random bytes": (["random.pt"], "random.pt: a teacher file must be"),
     "no weights": (["list.pt"], "list.pt: "),

@@ -158,3 +158,9 @@ def test_the_working_folder_is_no_file_to_write(digits_teacher: Path, tmp_path: 
     assert outcome.code == 2 and "directory" in outcome.err.lower()
     outcome = hwn2n("inspect", digits_teacher, "--svg", ".")
     assert outcome.code == 2 and outcome.err.count("\n") == 1
+
+
+def test_a_run_in_place_of_a_network_names_its_student(digits_run: tuple[Path, Any]) -> None:
+    outcome = hwn2n("profile", digits_run[0], "--columns", "params")
+    assert outcome.code == 2
+    assert f"the folder of a run, whose student is {digits_run[0] / 'student.pt2'}" in outcome.err

@@ -44,17 +44,23 @@ def detect_format(path: Path) -> FileFormat:
 
 def _head(path: Path) -> bytes:
     if not path.exists():
-        raise InputError(f"{path}: the teacher file must exist, but there is nothing there")
+        raise InputError(f"{path}: the file of the network must exist, but there is nothing there")
     if not path.is_file():
-        raise InputError(f"{path}: the teacher must be a file, but this is a directory or device")
+        student = path / "student.pt2"
+        known = f"the folder of a run, whose student is {student}" if student.exists() else None
+        raise InputError(
+            f"{path}: the network must be a file, but this is {known or 'a directory or device'}"
+        )
     try:
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
         reason = error.strerror
-        raise InputError(f"{path}: the teacher file must be readable, but: {reason}") from error
+        raise InputError(
+            f"{path}: the file of the network must be readable, but: {reason}"
+        ) from error
     if not head:
-        raise InputError(f"{path}: the teacher file must not be empty, but it has 0 bytes")
+        raise InputError(f"{path}: the file of the network must not be empty, but it has 0 bytes")
     return head
 
 
