@@ -164,3 +164,34 @@ def test_a_run_in_place_of_a_network_names_its_student(digits_run: tuple[Path, A
     outcome = hwn2n("profile", digits_run[0], "--columns", "params")
     assert outcome.code == 2
     assert f"the folder of a run, whose student is {digits_run[0] / 'student.pt2'}" in outcome.err
+
+
+BRANCHY = """
+from torch import nn
+
+class Branchy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(1, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x):
+        y = self.conv(x).mean((2, 3))
+        return self.linear(y * 2 if y.sum() > 0 else y)
+"""
+
+
+def test_what_cannot_be_traced_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "users_branch.py").write_text(BRANCHY)
+    monkeypatch.chdir(tmp_path)
+    outcome = hwn2n("inspect", "users_branch:Branchy", "--input-shape", "1,8,8")
+    assert outcome.code == 2 and outcome.err.count("\n") == 1, outcome.err
+    assert "torch.export must be able to trace the model" in outcome.err
+
+
+def test_a_row_of_two_kinds_says_so(tmp_path: Path) -> None:
+    budget = tmp_path / "both.yaml"
+    row = "{metric: params, sum: [{metric: flops, scale: 1}], max: 10}"
+    budget.write_text(f"apiVersion: hwn2n/v1\nname: both\nconstraints:\n  - {row}\n")
+    outcome = hwn2n("budget", "validate", budget)
+    assert outcome.code == 2
+    assert f"{budget}:4: a row must have either metric or sum; found both" in outcome.err

@@ -57,6 +57,8 @@ def _message(path: KeyPath, detail: ErrorDetails, model: type[BaseModel]) -> str
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(key, sorted(_keys(model)), n=1)
         hint = f"; did you mean {near[0]!r}?" if near and near[0] != key else ""
+        if path[:1] == ("constraints",) and key in ("metric", "sum"):
+            return "a row must have either metric or sum; found both"
         return f"only known keys may stand here; found {shown(key)}{hint}"
     if kind == "missing":
         return f"the key {key!r} must be given; found none"

@@ -9,6 +9,7 @@ before anything is done with it.
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProg
             ) from error
         _check_logits(logits)
         try:
-            return export(model, (example,), dynamic_shapes=({0: Dim("batch")},), strict=False)
+            with _unsaid():
+                return export(model, (example,), dynamic_shapes=({0: Dim("batch")},), strict=False)
         except Exception as error:
             raise InputError(
                 f"torch.export must be able to trace the model with a dynamic batch, but it "
@@ -112,6 +114,13 @@ def _compare(captured: Captured, model: nn.Module, input_shape: tuple[int, int, 
             "the captured network must compute what the model computes, but differs by "
             f"{difference:.3g} (does its forward pass depend on random numbers?)"
         )
+
+
+@contextlib.contextmanager
+def _unsaid() -> Iterator[None]:
+    """torch prints the graph of what it cannot trace, beside the error that says so."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 @contextlib.contextmanager
