@@ -97,9 +97,10 @@ def teach(
     params = sum(parameter.numel() for parameter in model.parameters())
     stop = stop or Stop()
     kept = None if checkpoint is None else Path(checkpoint)
-    asked = f"{arch} {data} {settings} {seed} {split_seed} {validation} {image_size}"
+    source = f"{loaded.name} {data_root} {image_size} {validation} {split_seed}"
+    asked = f"{arch} {seed} {settings} of {source}"
     saved = None if kept is None else load_checkpoint(kept)
-    if saved is not None and saved["asked"] != asked:
+    if saved is not None and saved.get("asked") != asked:
         saved = None  # of another training
     test = loaded.test()  # now: an image that cannot be read must not cost the training
     reporter.message(

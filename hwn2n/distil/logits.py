@@ -54,9 +54,10 @@ def teacher_logits(
     path = cache_folder() / "logits" / f"{name}.safetensors"
     with contextlib.suppress(OSError, SafetensorError, KeyError):
         found = load_file(path)["logits"]
-        few = images.subset(torch.arange(_PROBED, device=images.labels.device))
+        probed = torch.arange(min(_PROBED, len(images)), device=images.labels.device)
+        few = images.subset(probed)
         now = predict_logits(teacher, few, mean, std, device, precision=precision).cpu()
-        if found.shape == (len(images), now.shape[1]) and _agree(found[:_PROBED], now, precision):
+        if found.shape == (len(images), now.shape[1]) and _agree(found[: len(few)], now, precision):
             return found.to(device)
     logits = predict_logits(teacher, images, mean, std, device, precision=precision)
     with contextlib.suppress(OSError):
