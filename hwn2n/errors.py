@@ -10,9 +10,17 @@ from typing import Any
 
 
 class Hwn2nError(Exception):
-    """Root of all errors that hwn2n raises on purpose."""
+    """Root of all errors that hwn2n raises on purpose.
+
+    `result` is the `commands.compress.Result` of a student that was trained, measured again, and is
+    what this is said of; None where there is no such student.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str = "", *, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class InputError(Hwn2nError):
@@ -22,43 +30,21 @@ class InputError(Hwn2nError):
 
 
 class BudgetNotMetError(Hwn2nError):
-    """No network inside the budget was found, or none can exist (exit code 1).
-
-    `result` is the `commands.compress.Result` of a student that was trained and then, measured
-    again, lies outside; None where there is no such student.
-    """
+    """No network inside the budget was found, or none can exist (exit code 1)."""
 
     exit_code = 1
 
-    def __init__(self, message: str, *, result: Any = None) -> None:
-        super().__init__(message)
-        self.result = result
-
 
 class MeasurementError(Hwn2nError):
-    """A column that the budget needs cannot be measured here (exit code 3).
-
-    `result` is as in `BudgetNotMetError`, where it could not be told of a trained student alone.
-    """
+    """A column that the budget needs cannot be measured here (exit code 3)."""
 
     exit_code = 3
 
-    def __init__(self, message: str, *, result: Any = None) -> None:
-        super().__init__(message)
-        self.result = result
-
 
 class InconclusiveError(Hwn2nError):
-    """A limit lies in the interval of a measured value, so nobody can tell (exit code 4).
-
-    `result` is the `commands.compress.Result` of the student that this is said of.
-    """
+    """A limit lies in the interval of a measured value, so nobody can tell (exit code 4)."""
 
     exit_code = 4
-
-    def __init__(self, message: str, *, result: Any = None) -> None:
-        super().__init__(message)
-        self.result = result
 
 
 class InterruptedRunError(Hwn2nError):

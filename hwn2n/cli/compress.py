@@ -9,7 +9,7 @@ import typer
 
 from hwn2n.cli import options
 from hwn2n.cli.console import AnnouncedStop, print_json, progress, show
-from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError, MeasurementError
+from hwn2n.errors import Hwn2nError, InputError
 
 if TYPE_CHECKING:
     from hwn2n.commands.compress import Result
@@ -169,7 +169,7 @@ def compress(
                     reporter=reporter,
                     stop=stop,
                 )
-    except (BudgetNotMetError, MeasurementError, InconclusiveError) as error:
+    except Hwn2nError as error:
         reporter.close()
         if not json and error.result is not None:
             _print(error.result)
