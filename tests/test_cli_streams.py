@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from cli_tools import environment, hwn2n
+
+from hwn2n.cli.failure import Invocation, failed
 
 BUDGET = "apiVersion: hwn2n/v1\nname: wide\nconstraints:\n  - {metric: params, max: 10M}\n"
 
@@ -98,3 +101,21 @@ def test_an_ascii_terminal_gets_escapes() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode("ascii")
+
+
+TOO_MUCH = {
+    "torch": lambda: torch.empty(1 << 60, dtype=torch.uint8),
+    "Python": lambda: bytearray(1 << 62),
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+def test_too_little_memory_is_one_line_and_no_fault_of_hwn2n(
+    what: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        TOO_MUCH[what]()
+    assert failed(caught.value, Invocation()) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("error: there must be memory for what was asked")
+    assert said.count("\n") == 1

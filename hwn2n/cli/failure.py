@@ -60,6 +60,12 @@ def _described(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"there must be space to write to: {one_line(error)}", EXIT_USAGE
+    if _out_of_memory(error):
+        return (
+            "there must be memory for what was asked, such as the size of images or of batches: "
+            f"{one_line(error)}",
+            EXIT_USAGE,
+        )
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "interrupted", EXIT_INTERRUPTED
     # The parser's own errors. Their base class moved from click into typer with typer 0.26 or so;
@@ -69,3 +75,13 @@ def _described(error: BaseException) -> tuple[str, int]:
         command = context.command_path if context is not None else "hwn2n"
         return f"{shown().rstrip('.')} (see {command} --help)", EXIT_USAGE
     return f"unexpected {type(error).__name__}: {error}", EXIT_UNEXPECTED
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of this machine or of a GPU; torch has no class of its own for the
+    former, and is not imported to know the latter."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )

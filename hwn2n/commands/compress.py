@@ -21,11 +21,11 @@ from hwn2n.commands.request import (
     as_taught,
     check_same_teacher,
     read_request,
-    starting_policies,
     stored_target,
     write_request,
 )
 from hwn2n.commands.result import Result, judged, prove, read_result
+from hwn2n.commands.starting import starting_policies
 from hwn2n.commands.subject import target_of
 from hwn2n.distil.datasets import Data
 from hwn2n.errors import InterruptedRunError

@@ -16,6 +16,7 @@ from torch import nn
 from hwn2n.atomic import write_atomic
 from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget
+from hwn2n.commands.starting import keep_policies
 from hwn2n.distil.datasets import IMAGE_FOLDER, Data, load_data
 from hwn2n.errors import InputError, one_line
 from hwn2n.hardware.local_target import LocalTarget
@@ -24,15 +25,11 @@ from hwn2n.hardware.targets import build_target
 from hwn2n.network.files import Teacher, load_teacher
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.provenance import digest, provenance
-from hwn2n.search.choices.actions import SHRINK_VALUES
-from hwn2n.search.choices.features import FEATURE_COUNTS
-from hwn2n.search.policies import load_policy, save_policy
 from hwn2n.search.settings import Settings, settings_from_json, settings_to_json
 
 FORMAT_VERSION = 1
 UNCONSTRAINED = Budget(name="unconstrained", rows=())
 IN_MEMORY = "(given as an object)"
-_START = "start-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +160,7 @@ def write_request(
     `budget.yaml`, copies of the policies to start from, and `config.json`, which comes last: with
     it the folder is a run. Raises `InputError` for a policy that does not suit the request.
     """
-    if policies and request.settings.strategy != "policies":
-        raise InputError(
-            "policies to start from need the strategy policies, but strategy is "
-            f"{request.settings.strategy}"
-        )
-    for source in policies:
-        _copy_policy(source, folder, request.settings)
+    keep_policies(policies, folder, request.settings)
     path = folder.path / "budget.yaml"
     if isinstance(budget, Mapping):
         text = yaml.safe_dump(dict(budget), sort_keys=False)
@@ -212,25 +203,6 @@ def read_request(folder: RunFolder) -> tuple[Request, Budget, str]:
         raise InputError(f"{folder.config}: damaged configuration ({error!r})") from error
     path = folder.path / "budget.yaml"
     return request, load_budget(path) if path.exists() else UNCONSTRAINED, weights
-
-
-def starting_policies(folder: RunFolder) -> dict[str, Path]:
-    """The policies that the run was told to start from, by stage."""
-    return {path.stem.removeprefix(_START): path for path in folder.policies.glob(f"{_START}*")}
-
-
-def _copy_policy(path: str | os.PathLike[str], folder: RunFolder, settings: Settings) -> None:
-    policy, meta = load_policy(path, features=settings.features)
-    if policy.kind not in ("removal", "shrinkage"):
-        raise InputError(f"{path}: must hold a removal or shrinkage policy, not {policy.kind}")
-    read = FEATURE_COUNTS[settings.features]
-    actions = 2 if policy.kind == "removal" else len(SHRINK_VALUES)
-    if (policy.n_features, policy.n_actions) != (read, actions):
-        raise InputError(
-            f"{path}: the policy must read {read} features of a layer and have {actions} actions, "
-            f"but reads {policy.n_features} and has {policy.n_actions}"
-        )
-    save_policy(folder.policies / f"{_START}{policy.kind}.safetensors", policy, meta)
 
 
 def _own_copy(model: nn.Module) -> nn.Module:

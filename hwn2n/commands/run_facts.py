@@ -12,10 +12,10 @@ from hwn2n.commands.request import (
     Request,
     check_same_teacher,
     read_request,
-    starting_policies,
 )
 from hwn2n.commands.result import read_result
 from hwn2n.commands.run_or_model import subject_of
+from hwn2n.commands.starting import starting_policies
 from hwn2n.commands.subject import shape_of
 from hwn2n.errors import Hwn2nError, InputError
 from hwn2n.network.architecture import Architecture
