@@ -31,7 +31,7 @@ PAPERS_POLICIES = {
     "strategy": "policies",
     **dict.fromkeys(["removal.prior", "shrinkage.prior", "near_miss"], 0.0),
     **dict.fromkeys(["removal.entropy_weight", "shrinkage.entropy_weight"], 0.0),
-    **dict.fromkeys(["project", "anchor", "normalise"], False),
+    **dict.fromkeys(["project", "anchor", "normalise", "align"], False),
     "advantage": "ema",
     "formula": "paper",
     "features": "paper",
@@ -40,7 +40,15 @@ PAPERS_POLICIES = {
 }
 """What makes the policies of `recipe: fast` those of the paper; candidates are trained as there."""
 
-NO_SEARCH = {**UNITS, "strategy": "policies", "removal.updates": 0, "shrinkage.updates": 0}
+NO_SEARCH = {
+    **UNITS,
+    "strategy": "policies",
+    "removal.updates": 0,
+    "shrinkage.updates": 0,
+    "align": False,
+    "round_to": 1,
+}
+"""Of all networks of uniform width the one that uses most of the budget: steps leave it few."""
 
 DEFAULT = "policies, blocks, budget prior, screened"
 """What `recipe: fast` does by itself."""

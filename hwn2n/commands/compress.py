@@ -207,6 +207,8 @@ def _work(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -
             f"compressing {bench.teacher.source} with recipe {bench.settings.recipe}, "
             f"seed {bench.settings.seed}, into {folder.path}"
         )
+        if bench.settings.round_to > 1:
+            reporter.message(f"widths are multiples of {bench.settings.round_to}")
         rounds = Rounds(
             planner=bench.planner,
             evaluator=bench.evaluator,

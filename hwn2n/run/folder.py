@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "checkpoints" / "choice.json"
 
     @property
+    def alignment(self) -> Path:
+        """The step of widths that the target was found to like, where it was asked."""
+        return self.path / "alignment.json"
+
+    @property
     def weights(self) -> Path:
         """The student's state dict."""
         return self.path / "student.safetensors"

@@ -19,6 +19,7 @@ from hwn2n.network.inherit import Inheritance
 from hwn2n.network.planner import Planner
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
+from hwn2n.search.alignment import aligned
 from hwn2n.search.evaluate import Evaluator, countable_columns
 from hwn2n.search.executors import Here, Site
 from hwn2n.search.finish import full_cost
@@ -94,6 +95,9 @@ def assemble(
     constraints = limits.at_first
     if rows := contradictions(constraints):
         raise BudgetNotMetError(str(contradiction_error(rows)))
+    settings = aligned(
+        settings, planner=planner, school=school, target=target, limits=limits, folder=folder
+    )
     warning = check_reachable(planner, settings, constraints.only(countable_columns(target)))
     ledger = Ledger(folder.ledger)
     try:

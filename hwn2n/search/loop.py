@@ -22,6 +22,7 @@ and all others. Each is a setting, and off in `recipe: paper`:
 37. The second stage may go on from several removals (`shrink_from`, strategies/stages.py).
 38. What the first removal policy keeps may follow from the budget (`budget_prior`, prior.py).
 39. Networks may be scaled again by what they measure themselves (`refits`, fitting/refit.py).
+40. Widths may be multiples of a step that the target likes (`align`, alignment.py).
 
 And always (6): a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.

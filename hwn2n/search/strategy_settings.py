@@ -61,6 +61,11 @@ class StrategySettings(_Frozen):
     min_width: int = Field(
         1, ge=1, le=65536, description="no width goes below this, but where the teacher's does"
     )
+    align: bool = Field(
+        False,
+        description="where time is limited and `round_to` is 1, ask the target of what widths are "
+        "best multiples (alignment.py)",
+    )
     mask: bool = Field(
         False,
         description="never sample what the countable limits already exclude (choices/masks.py)",
