@@ -6,6 +6,7 @@ import random
 
 import pytest
 from networks import Mixed, Plain, planner_of, random_decision, seeded
+from test_bounds_operators import MAKE
 from test_search_reach import Dense, Excited, Grouped, Strided, Tied, Tokens
 
 from hwn2n.network import quick_counts
@@ -43,9 +44,11 @@ def decisions(planner: Planner, number: int):
         yield stage.decision([actions[source[t]] for t in range(len(actions))])
 
 
-@pytest.mark.parametrize(
-    "make", [Plain, Mixed, Excited, Strided, Grouped, Tied, Dense, Tokens], ids=lambda m: m.__name__
-)
+NETWORKS = [Plain, Mixed, Excited, Strided, Grouped, Tied, Dense, Tokens]
+NETWORKS += [pytest.param(make, id=name) for name, make in MAKE.items()]
+
+
+@pytest.mark.parametrize("make", NETWORKS, ids=lambda m: m.__name__)
 def test_the_same_counts_and_the_same_reasons(make) -> None:
     planner = Planner(capture(seeded(make), (3, 8, 8)).architecture)
     quick, kinds = QuickCounts(planner.left, planner.teacher.input_shape), set()

@@ -47,14 +47,17 @@ _Table = dict[tuple[tuple[Shape, ...], int | None, Kernel | None], _Fitted]
 class _Step(NamedTuple):
     """One operation of what a removal leaves.
 
-    `reads`: where in the list of shapes its inputs are. `group`, `width`: of the channels that it
-    makes itself. `kernel`: its name, where its kernel can change.
+    `reads`: where in the list of shapes its inputs are. `group`: of the channels that it makes
+    itself; `width` of them at most, `per_unit` for each `step` of the group's width. `kernel`: its
+    name, where its kernel can change.
     """
 
     op: Operation
     reads: tuple[int, ...]
     group: str | None
     width: int | None
+    step: int
+    per_unit: int
     kernel: str | None
     table: _Table
 
@@ -94,10 +97,10 @@ class QuickCounts:
         widths, kernels = decision.widths, decision.kernels
         shapes: list[Shape] = [(-1, *self._input_shape)]
         params = flops = buffers = size = 0
-        for op, reads, group, width, kernel, table in program.steps:
+        for op, reads, group, width, step, per_unit, kernel, table in program.steps:
             inputs = tuple([shapes[i] for i in reads])
-            if group is not None:
-                width = widths.get(group, width)
+            if group is not None and group in widths:
+                width = widths[group] // step * per_unit
             kernel_size = None if kernel is None else kernels.get(kernel)
             fitted = table.get((inputs, width, kernel_size))
             if fitted is None:
@@ -124,13 +127,16 @@ class QuickCounts:
         place = {INPUT: 0} | {op.name: i for i, op in enumerate(architecture, start=1)}
         steps = []
         for op in architecture:
-            group = channels.own_group(op.name)
+            group, layout = channels.own_group(op.name), channels.layouts[op.name]
+            own = None if group is None or layout is None else channels.structure(layout.parts[0])
             steps.append(
                 _Step(
                     op,
                     tuple(place[name] for name in op.inputs),
                     None if group is None else group.name,
-                    None if group is None else group.width,
+                    channels.own_width(op.name, {}),
+                    1 if group is None else group.step,
+                    1 if own is None else own.per_unit,
                     op.name if rule(op).has_kernel else None,
                     self._tables.setdefault(op.name, {}),
                 )
