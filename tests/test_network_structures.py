@@ -8,6 +8,7 @@ from structures import NETWORKS, Net, conv, grouped, pooled, shuffled
 from torch import nn
 
 from hwn2n.hardware.counts import count as counted_by_fvcore
+from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.capture import capture
 from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
@@ -137,6 +138,66 @@ def test_one_weight_used_in_two_ways_is_held_once():
     found = counted_by_fvcore(captured.module(), images(SHAPE, 1))
     assert count(captured.architecture).flops == found.flops
     assert count(captured.architecture).weight_bytes == found.weight_bytes
+
+
+def shared_behind_a_flatten():
+    """A linear layer that reads 4 channels of 4 places, and then its own 16 channels."""
+
+    def forward(m, x):
+        x = F.adaptive_avg_pool2d(F.relu(m.stem(x)), 2).flatten(1)
+        return F.relu(m.shared(F.relu(m.shared(x))))
+
+    return Net(forward, stem=conv(3, 4), shared=nn.Linear(16, 16), head=nn.Linear(16, 5))
+
+
+def shared_by_other_concatenations():
+    """A convolution that reads 4 and 8 channels, and then 8 and 4."""
+
+    def forward(m, x):
+        few, many = m.few(x), m.many(x)
+        orders = (few, many), (many, few)
+        return pooled(sum(m.shared(torch.cat(order, 1)) for order in orders))
+
+    return Net(forward, few=conv(3, 4), many=conv(3, 8), shared=conv(12, 6), head=nn.Linear(6, 5))
+
+
+@pytest.mark.parametrize("make", [shared_behind_a_flatten, shared_by_other_concatenations])
+def test_weights_shared_by_layers_that_read_other_channels_keep_what_they_read(make):
+    model = seeded(make)
+    captured = capture(model, SHAPE)
+    planner, x = Planner(captured.architecture), images(SHAPE)
+    assert planner.plan(Decision()) == captured.architecture
+    for name in ("stem", "few", "many"):
+        if name in planner.channels.groups:
+            assert "shares its weights" in planner.channels.groups[name].frozen
+    widths = dict.fromkeys(planner.channels.free, 1)
+    decision = Decision(widths=widths)
+    plan = planner.plan(decision)
+    weights = Inheritance(captured, planner).weights(plan, decision, seed=0)
+    assert instantiate_with(plan, weights)(x).shape == (2, 5)
+    assert planner.count(decision) == count(plan)
+
+
+def test_shared_weights_that_a_removal_leaves_with_other_sizes():
+    """Without the pooling the first of two uses reads 64 places and the second still 16."""
+
+    def make():
+        def forward(m, x):
+            x = m.pool(F.relu(m.stem(x))).flatten(1)
+            return F.relu(m.shared(F.relu(m.shared(x))))
+
+        return Net(
+            forward,
+            stem=conv(3, 1),
+            pool=nn.MaxPool2d(2),
+            shared=nn.Linear(16, 16),
+            head=nn.Linear(16, 5),
+        )
+
+    planner = Planner(capture(seeded(make), SHAPE).architecture)
+    for attempt in (planner.plan, planner.count):
+        with pytest.raises(IllegalArchitectureError, match="weights of shared and must have"):
+            attempt(Decision(removed=frozenset({"pool"})))
 
 
 def test_a_width_that_is_read_by_two_parameters_of_one_name():

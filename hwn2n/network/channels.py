@@ -126,14 +126,27 @@ def _tie(
         return
     pairs = [*zip(first[0], second[0], strict=True), (first[1], second[1])]
     for mine, theirs in pairs:
-        plain = mine and theirs and not mine.order and not theirs.order
-        if not plain or mine is None or theirs is None or len(mine.parts) != len(theirs.parts):
-            for layout in (mine, theirs):
-                for part in layout.parts if layout else ():
-                    variables.freeze(part, reason)
+        if mine is None or theirs is None or not _one_for_one(mine, theirs, variables):
+            freeze_all([mine, theirs], variables, reason)
             continue
         for a, b in zip(mine.parts, theirs.parts, strict=True):
             variables.merge(a, b)
+
+
+def _one_for_one(first: Layout, second: Layout, variables: ChannelVariables) -> bool:
+    """Does each part of one layout stand where the other's part of its number does?
+
+    Of a single part, too, that a removal has left with fewer channels on one side. But after a
+    flatten the same place belongs to another channel where the widths differ.
+    """
+    if first.order or second.order or (first.axis, first.flat) != (second.axis, second.flat):
+        return False
+    if len(first.parts) != len(second.parts):
+        return False
+    if len(first.parts) == 1 and not first.flat:
+        return True
+    pairs = zip(first.parts, second.parts, strict=True)
+    return all(variables.width(a) == variables.width(b) for a, b in pairs)
 
 
 def _in_bounds(name: str, layout: Layout | None, variables: ChannelVariables) -> Layout | None:

@@ -17,12 +17,13 @@ from hwn2n.network.architecture import (
     Architecture,
     IllegalArchitectureError,
     Operation,
+    owner,
 )
 from hwn2n.network.channels import ChannelMap
 from hwn2n.network.counts import Counts, elements
 from hwn2n.network.decision import Decision
 from hwn2n.network.operators import Shape, rule
-from hwn2n.network.resize import with_kernel
+from hwn2n.network.resize import check_shared, with_kernel
 
 Kernel = tuple[int, int]
 
@@ -31,7 +32,10 @@ _MOST_SIZES = 1 << 14
 
 
 class _Fitted(NamedTuple):
-    """An operation at certain sizes; `reason` says why there is none, or is None."""
+    """An operation at certain sizes; `reason` says why there is none, or is None.
+
+    `op`: itself, where others use its weights or it uses theirs.
+    """
 
     shape: Shape
     params: int
@@ -39,6 +43,7 @@ class _Fitted(NamedTuple):
     buffers: int
     elements: int
     reason: str | None
+    op: Operation | None
 
 
 _Table = dict[tuple[tuple[Shape, ...], int | None, Kernel | None], _Fitted]
@@ -49,7 +54,8 @@ class _Step(NamedTuple):
 
     `reads`: where in the list of shapes its inputs are. `group`: of the channels that it makes
     itself; `width` of them at most, `per_unit` for each `step` of the group's width. `kernel`: its
-    name, where its kernel can change.
+    name, where its kernel can change. `shares`: the operation that owns its weights, where it or
+    another uses them beside that one.
     """
 
     op: Operation
@@ -59,6 +65,7 @@ class _Step(NamedTuple):
     step: int
     per_unit: int
     kernel: str | None
+    shares: str | None
     table: _Table
 
 
@@ -88,16 +95,18 @@ class QuickCounts:
         self._left = left
         self._input_shape = input_shape
         self._program = lru_cache(maxsize=256)(self._compile)
-        # A removal changes what an operation reads, and nothing else of it: one table by name.
-        self._tables: dict[str, _Table] = {}
+        # A removal changes what an operation reads, and whether others use its weights, and
+        # nothing else of it: one table for each.
+        self._tables: dict[tuple[str, bool], _Table] = {}
 
     def count(self, decision: Decision) -> Counts:
         """Parameters, FLOPs and bytes; `IllegalArchitectureError` as `Planner.plan` raises it."""
         program = self._program(decision.removed)
         widths, kernels = decision.widths, decision.kernels
         shapes: list[Shape] = [(-1, *self._input_shape)]
+        owners: dict[str, Operation] = {}
         params = flops = buffers = size = 0
-        for op, reads, group, width, step, per_unit, kernel, table in program.steps:
+        for op, reads, group, width, step, per_unit, kernel, shares, table in program.steps:
             inputs = tuple([shapes[i] for i in reads])
             if group is not None and group in widths:
                 width = widths[group] // step * per_unit
@@ -106,10 +115,12 @@ class QuickCounts:
             if fitted is None:
                 if len(table) >= _MOST_SIZES:
                     table.clear()
-                fitted = _fit(op, list(inputs), width, kernel_size)
+                fitted = _fit(op, list(inputs), width, kernel_size, shares is not None)
                 table[inputs, width, kernel_size] = fitted
             if fitted[5] is not None:
                 raise IllegalArchitectureError(fitted[5])
+            if shares is not None:
+                _share(fitted, owners, shares)
             shapes.append(fitted[0])
             params += fitted[1]
             flops += fitted[2]
@@ -125,6 +136,7 @@ class QuickCounts:
     def _compile(self, removed: frozenset[str]) -> _Program:
         architecture, channels = self._left(removed)
         place = {INPUT: 0} | {op.name: i for i, op in enumerate(architecture, start=1)}
+        shared = {owner(op) for op in architecture if owner(op) != op.name}
         steps = []
         for op in architecture:
             group, layout = channels.own_group(op.name), channels.layouts[op.name]
@@ -138,21 +150,33 @@ class QuickCounts:
                     1 if group is None else group.step,
                     1 if own is None else own.per_unit,
                     op.name if rule(op).has_kernel else None,
-                    self._tables.setdefault(op.name, {}),
+                    owner(op) if owner(op) in shared else None,
+                    self._tables.setdefault((op.name, owner(op) in shared), {}),
                 )
             )
         logits = architecture.by_name()[architecture.output].shape
         return _Program(tuple(steps), place[architecture.output], architecture.output, logits)
 
 
-def _fit(op: Operation, inputs: list[Shape], width: int | None, kernel: Kernel | None) -> _Fitted:
+def _share(fitted: _Fitted, owners: dict[str, Operation], name: str) -> None:
+    """Keep the owner of weights, and check those that use them against it."""
+    assert fitted.op is not None
+    if fitted.op.name == name:
+        owners[name] = fitted.op
+    else:
+        check_shared(fitted.op, owners[name])
+
+
+def _fit(
+    op: Operation, inputs: list[Shape], width: int | None, kernel: Kernel | None, shared: bool
+) -> _Fitted:
     operator = rule(op)
     try:
         if kernel is not None:
             op = with_kernel(op, kernel)
         op = operator.resize(op, inputs, width)
     except IllegalArchitectureError as error:
-        return _Fitted((), 0, 0, 0, 0, str(error))
+        return _Fitted((), 0, 0, 0, 0, str(error), None)
     own = "tied_to" not in op.config
     return _Fitted(
         op.shape or (),
@@ -161,4 +185,5 @@ def _fit(op: Operation, inputs: list[Shape], width: int | None, kernel: Kernel |
         operator.buffers_bytes(op) if own else 0,
         elements(op.shape or ()),
         None,
+        op if shared else None,
     )

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hwn2n.errors import InputError
-from hwn2n.network.architecture import INPUT, Architecture, IllegalArchitectureError, Operation
+from hwn2n.network.architecture import (
+    INPUT,
+    Architecture,
+    IllegalArchitectureError,
+    Operation,
+    owner,
+)
+from hwn2n.network.blank import state_shapes
 from hwn2n.network.channels import ChannelMap, relate
 from hwn2n.network.operators import Shape, rule
 
@@ -26,7 +33,7 @@ def resize(
     channels = channels or relate(architecture)
     _check(architecture, channels, widths, kernels)
     shapes: dict[str, Shape] = {INPUT: (-1, *architecture.input_shape)}
-    resized: list[Operation] = []
+    resized: dict[str, Operation] = {}
     for op in architecture:
         inputs = [shapes[name] for name in op.inputs]
         width = channels.own_width(op.name, widths)
@@ -34,14 +41,32 @@ def resize(
             op = with_kernel(op, kernels[op.name])
         op = rule(op).resize(op, inputs, width)
         shapes[op.name] = op.shape or ()
-        resized.append(op)
+        resized[op.name] = op
+        if owner(op) != op.name:
+            check_shared(op, resized[owner(op)])
     logits, wanted = shapes[architecture.output], architecture.by_name()[architecture.output].shape
     if logits != wanted:
         raise IllegalArchitectureError(
             f"{architecture.output} must give logits of shape {list(wanted or ())[1:]}, "
             f"but would give {list(logits[1:])}"
         )
-    return Architecture(tuple(resized), architecture.input_shape, architecture.output)
+    return Architecture(tuple(resized.values()), architecture.input_shape, architecture.output)
+
+
+def check_shared(op: Operation, first: Operation) -> None:
+    """Raise `IllegalArchitectureError` where `op` uses weights of `first` that no longer fit it.
+
+    Their channels are tied or frozen, but a removal before one of them may leave it with others.
+    """
+    if "of" in op.config:
+        key = str(op.config["of"]).rpartition(".")[2]
+        fits = tuple(op.config["shape"]) == state_shapes(first)[key]
+    else:
+        fits = op.config == {**first.config, "tied_to": first.name}
+    if not fits:
+        raise IllegalArchitectureError(
+            f"{op.name} uses the weights of {first.name} and must have the same sizes"
+        )
 
 
 def with_kernel(op: Operation, kernel: tuple[int, int]) -> Operation:
@@ -94,8 +119,8 @@ def _check(
         if name not in operations or not rule(operations[name]).has_kernel:
             raise InputError(f"the network has no convolution {name!r}")
     for op in architecture:
-        owner = op.config.get("tied_to")
-        if owner is not None and kernels.get(owner) != kernels.get(op.name):
+        first = op.config.get("tied_to")
+        if first is not None and kernels.get(first) != kernels.get(op.name):
             raise IllegalArchitectureError(
-                f"{op.name} shares its weights with {owner} and must have the same kernel"
+                f"{op.name} shares its weights with {first} and must have the same kernel"
             )
