@@ -12,8 +12,9 @@ from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.capture import capture
 from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
-from hwn2n.network.importance import by_filters
+from hwn2n.network.importance import by_contribution, by_filters
 from hwn2n.network.inherit import Inheritance
+from hwn2n.network.layers import find_layers
 from hwn2n.network.module import instantiate_with
 from hwn2n.network.planner import Planner
 
@@ -115,6 +116,41 @@ def test_grouped_convolutions_behind_a_concatenation_stay_as_they_are():
     planner = Planner(capture(seeded(make), SHAPE).architecture)
     for name in ("left", "right", "grouped"):
         assert "2 groups across several inputs" in planner.channels.groups[name].frozen
+
+
+def grouped_up():
+    """A transposed convolution of four groups, of channels that a removal would change."""
+    return Net(
+        lambda m, x: pooled(F.relu(m.up(F.relu(m.inner(m.stem(x)))))),
+        stem=conv(3, 6),
+        inner=conv(6, 8),
+        up=nn.ConvTranspose2d(8, 12, 2, 2, groups=4),
+        head=nn.Linear(12, 5),
+    )
+
+
+def test_transposed_convolutions_in_groups_keep_their_channels():
+    captured = capture(seeded(grouped_up), SHAPE)
+    planner, decision = Planner(captured.architecture), Decision(widths={"stem": 2})
+    assert set(planner.channels.free) == {"stem"}
+    for rank in (by_contribution, by_filters):
+        weights = Inheritance(captured, planner, rank).weights(
+            planner.plan(decision), decision, seed=0
+        )
+        assert torch.equal(weights["up.weight"], captured.weights["up.weight"])
+    weight = captured.weights["up.weight"].double()  # (8, 3, 2, 2): output 3g + j reads 2g, 2g + 1
+    sums = [weight[2 * g : 2 * g + 2, j].abs().sum() for g in range(4) for j in range(3)]
+    strongest = torch.stack(sums).argsort(descending=True).tolist()
+    assert by_filters(captured, planner.channels)["up"] == strongest
+
+
+def test_a_removal_in_front_of_a_grouped_transposed_convolution_is_illegal():
+    planner = Planner(capture(seeded(grouped_up), SHAPE).architecture)
+    removed = frozenset({"inner", "relu"})
+    for attempt in (planner.plan, planner.count):
+        with pytest.raises(IllegalArchitectureError, match="must read 8 channels, but would get 6"):
+            attempt(Decision(removed=removed))
+    assert not next(layer for layer in find_layers(planner) if layer.name == "inner").removable
 
 
 def test_one_weight_used_in_two_ways_is_held_once():

@@ -155,12 +155,20 @@ def _filters(
         if weight is None:
             continue
         assert layout is not None
-        op = operations[producer]
-        axis = {"conv_transpose2d": 1, "constant": held_axis(list(weight.shape))}.get(op.kind, 0)
-        filters = of(weight.double()).movedim(axis or 0, 0)
+        filters = _by_output(operations[producer], of(weight.double()))
         structure = channels.structure(layout.parts[0])
         units = filters.shape[0] // structure.per_unit
         sums = filters.reshape(filters.shape[0], -1)[: units * structure.per_unit].sum(1)
         norms = sums.reshape(structure.sections, units, structure.block).sum((0, 2))
         score += norms[: len(score)] / norms.mean().clamp_min(_TINY)
     return score
+
+
+def _by_output(op: Operation, weight: Tensor) -> Tensor:
+    """A weight with the channels that it makes as its first dimension."""
+    if op.kind == "constant":
+        return weight.movedim(held_axis(list(weight.shape)) or 0, 0)
+    if op.kind != "conv_transpose2d":
+        return weight
+    # (in, out of one group, ...): the inputs of one group after those of another
+    return weight.unflatten(0, (op.config["groups"], -1)).transpose(1, 2).flatten(0, 1)

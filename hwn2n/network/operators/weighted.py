@@ -156,7 +156,12 @@ class ConvTranspose2d(Operator):
         return made
 
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
-        shape = one_shape(op, inputs, rank=4)
+        shape, cfg = one_shape(op, inputs, rank=4), op.config
+        if cfg["groups"] > 1 and shape[1] != cfg["in_channels"]:
+            raise IllegalArchitectureError(
+                f"{op.name} has {cfg['groups']} groups and must read {cfg['in_channels']} "
+                f"channels, but would get {shape[1]}"
+            )
         op = op.with_config(in_channels=shape[1], out_channels=width)
         cfg = op.config
         spatial = [
