@@ -53,14 +53,18 @@ class Planner:
 
         Those with a kernel larger than one and as much padding; of the others, whose output would
         grow, those that the rest of the network lets grow. The search is not offered kernels that
-        could only make illegal candidates.
+        could only make illegal candidates: nor those of weights that something else uses as they
+        are.
         """
         return self._kernels(frozenset(removed))
 
     def _find_kernels(self, removed: frozenset[str]) -> frozenset[str]:
         architecture, channels = self.left(removed)
+        fixed = {op.config.get("of") for op in architecture}
         found = set()
         for op in architecture:
+            if f"{owner(op)}.weight" in fixed:
+                continue
             if not rule(op).has_kernel or max(op.config["kernel_size"]) == 1:
                 continue
             size, padding, dilation = (
