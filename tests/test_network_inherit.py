@@ -3,6 +3,7 @@
 import pytest
 import torch
 from networks import Mixed, Plain, Wrap, captured_teacher, images, planner_of, seeded
+from structures import Net
 from torch import nn
 
 from hwn2n.network.capture import capture
@@ -194,6 +195,33 @@ def test_a_removed_pool_leaves_a_finer_grid_with_the_same_sums():
     coarse, fine = old["fc1.weight"].view(20, 12, 4, 4), new["fc1.weight"].view(20, 12, 8, 8)
     torch.testing.assert_close(fine[:, :, ::2, ::2], coarse / 4)
     torch.testing.assert_close(fine.sum((2, 3)), coarse.sum((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("between", "removed", "inputs"),
+    [(nn.ReLU(), "stem", 3 * 16), (nn.ReLU(), "pool", 6 * 64), (nn.Softmax(1), "stem", 3 * 16)],
+)
+def test_what_reads_channels_last_starts_fresh_where_a_removal_changes_it(between, removed, inputs):
+    """Place after place, not channel after channel: nobody says which weights still fit."""
+
+    def make():
+        return Net(
+            lambda m, x: m.fc(m.between(m.pool(m.stem(x)).permute(0, 2, 3, 1).flatten(1))),
+            stem=nn.Conv2d(3, 6, 3, padding=1),
+            pool=nn.MaxPool2d(2),
+            between=between,
+            fc=nn.Linear(96, 16),
+            head=nn.Linear(16, 5),
+        )
+
+    old, new, plan = inherit(make, Decision(removed=frozenset({removed})))
+    assert new["fc.weight"].shape == (16, inputs)
+    assert instantiate_with(plan, new)(images(SHAPE)).shape == (2, 5)
+    assert torch.equal(new["head.weight"], old["head.weight"])
+    largest = new["fc.weight"].abs().max() * inputs**0.5
+    assert 0.9 < largest <= 1  # torch's own initialisation
+    _, same, _ = inherit(make, NOTHING)
+    assert torch.equal(same["fc.weight"], old["fc.weight"])
 
 
 def test_residual_groups_of_a_resnet_agree():

@@ -71,7 +71,9 @@ def _linear(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
     rows = _index(kept.made)
     if old.dim() == 1 or kept.read is None:
         return _Cut(old, rows)
-    positions = shape[1] // len(kept.read)
+    positions, rest = divmod(shape[1], len(kept.read))
+    if rest:
+        return _Cut(old)  # a removal left other places than can be followed
     grid = _resampled(old.reshape(old.shape[0], kept.read.whole, -1), positions)
     if grid.shape[2] != positions:
         return _Cut(old)

@@ -29,8 +29,7 @@ class Flatten(Operator):
             return layout and replace(layout, flat=True)
         reason = f"{op.name} flattens channels that are not the first dimension"
         freeze_all(inputs, variables, reason)
-        assert op.shape is not None
-        return Layout(1, (variables.fixed(op.shape[1], reason),))
+        return None  # how many places there are follows the image, which a removal may change
 
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
         return shaped(op, (-1, math.prod(inputs[0][1:])))
