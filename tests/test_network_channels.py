@@ -239,6 +239,43 @@ def test_channels_of_other_lengths_or_fixed_tensors_freeze():
     assert instantiate(plan)(images(SHAPE)).shape == (2, 5)
 
 
+@pytest.mark.parametrize(
+    ("deviation", "free"),
+    [
+        (lambda x: x.std(1, keepdim=True), False),
+        (lambda x: x.var(1, unbiased=False, keepdim=True), True),
+        (lambda x: torch.var(x, 1, correction=0, keepdim=True), True),
+        (lambda x: torch.std(x, 1, correction=2, keepdim=True), False),
+        (lambda x: x.std((1, 2, 3), keepdim=True), True),
+    ],
+)
+def test_channels_stay_where_one_of_them_has_no_deviation(deviation, free):
+    teacher = planner(lambda: Wrap(lambda m, x: m.head(_scaled(m.conv(x), deviation))))
+    assert ("conv" in teacher.channels.free) == free
+    if not free:
+        assert "works across channels" in teacher.channels.groups["conv"].frozen
+        return
+    student = instantiate(teacher.plan(Decision(widths={"conv": 1})))
+    assert student(images(SHAPE)).isfinite().all()
+
+
+def test_what_a_deviation_leaves_stays_where_it_is():
+    """`keepdim` stands behind `unbiased`; without the pooling the image grows behind it."""
+
+    def forward(m, x):
+        x = nn.functional.max_pool2d(m.conv(x), 2)
+        return m.head((x * x.var(1, unbiased=False, keepdim=True)).mean((2, 3)))
+
+    teacher = planner(lambda: Wrap(forward))
+    plan = teacher.plan(Decision(removed=frozenset({"max_pool2d"})))
+    assert plan.by_name()["var"].shape == (-1, 1, 8, 8)
+    assert instantiate(plan)(images(SHAPE)).shape == (2, 5)
+
+
+def _scaled(x, deviation):
+    return (x * deviation(x)).mean((2, 3))
+
+
 def test_functions_keep_the_shapes_that_they_know():
     def split(m, x):
         first, second = m.again(torch.relu(m.conv(x))).chunk(2, 1)

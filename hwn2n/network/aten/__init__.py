@@ -51,13 +51,10 @@ _REDUCTIONS = [
     "sum.dim_IntList",
     "amax.default",
     "amin.default",
-    "var.correction",
-    "std.correction",
-    "var.dim",
-    "std.dim",
     "logsumexp.default",
     "prod.dim_int",
 ]
+_DEVIATIONS = ["var.correction", "std.correction", "var.dim", "std.dim"]
 _ON_IMAGES = [
     "upsample_nearest2d.vec",
     "upsample_bilinear2d.vec",
@@ -93,6 +90,7 @@ RULES: dict[str, Rule] = {
     "aten.mean.dim": simple.mean,
     "aten.softmax.int": simple.softmax,
     "aten.log_softmax.int": simple.softmax,
+    **{f"aten.{name}": simple.deviation for name in _DEVIATIONS},
     "aten.linalg_vector_norm.default": simple.vector_norm,
     "aten.select.int": simple.select,
     "aten.pad.default": simple.pad,

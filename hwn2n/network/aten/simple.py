@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import fx
 
 from hwn2n.network.architecture import Operation
@@ -120,14 +122,33 @@ def softmax(t: Translation, node: fx.Node, target: str) -> Operation | None:
     return _along(t, node, target, set())
 
 
-def reduced(t: Translation, node: fx.Node, target: str) -> Operation | None:
+def reduced(
+    t: Translation, node: fx.Node, target: str, names: tuple[str, ...] = ("dim", "keepdim")
+) -> Operation | None:
     """Mean, sum, maximum ... over some dimensions."""
-    a = arguments(node, ("dim", "keepdim"), {"dim": None, "keepdim": False})
+    a = arguments(node, names, {"dim": None, "keepdim": False})
     if a["dim"] is None or a["dim"] == []:
         return None
     dims = a["dim"] if isinstance(a["dim"], list | tuple) else [a["dim"]]
     made = _along(t, node, target, {int(d) for d in dims}, bool(a["keepdim"]))
     return made and made.with_config(reduces=True)
+
+
+def deviation(t: Translation, node: fx.Node, target: str) -> Operation | None:
+    """Variance or standard deviation over some dimensions.
+
+    An unbiased one divides by one less than there are values, which a single channel would make
+    nought: where no other dimension brings enough of them, channels keep their number.
+    """
+    names = ("dim", "unbiased", "keepdim")
+    made, before = reduced(t, node, target, names), t.shape(node.args[0])
+    if made is None or before is None:
+        return None
+    a = arguments(node, names, {"unbiased": True, "correction": None})
+    less = int(a["unbiased"]) if a["correction"] is None else a["correction"]
+    lengths = [n for n, axis in zip(before, made.config["axes"], strict=True) if axis is None]
+    enough = less <= 0 or math.prod(lengths) // max(lengths) > less
+    return made.with_config(reduces=enough)
 
 
 def vector_norm(t: Translation, node: fx.Node, target: str) -> Operation | None:
