@@ -70,6 +70,9 @@ FORWARDS = {
     "sizes": size_arithmetic,
     "split": lambda m, x: m.head(torch.cat(m.conv(x).chunk(2, 1)[::-1], 1).mean([2, 3])),
     "elu with scales": lambda m, x: m.head(torch.ops.aten.elu(m.conv(x), 0.5, 2.0).mean([2, 3])),
+    "norm without a bias": lambda m, x: m.head(
+        F.batch_norm(m.conv(x), m.bn.running_mean, m.bn.running_var, m.bn.weight).mean([2, 3])
+    ),
     "normalised input": lambda m, x: m.head(m.conv((x - 0.5) / 0.25).mean([2, 3])),
 }
 

@@ -135,12 +135,16 @@ def _without_weights(
 
 
 def batch_norm(t: Translation, node: fx.Node, target: str) -> Operation | None:
-    """Batch normalisation with running statistics, of images or vectors."""
+    """Batch normalisation with running statistics, of images or vectors.
+
+    With weight and bias, or without a rule: torch has no module with one of them.
+    """
     names = ("weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
     a = arguments(node, names, {})
     shape = t.shape(node)
     if (
         a["weight"] is None
+        or a["bias"] is None
         or a["running_mean"] is None
         or a["running_mean"] not in t.tensor_of
         or shape is None
