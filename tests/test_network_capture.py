@@ -219,6 +219,32 @@ def test_writes_into_parts_of_a_tensor(forward):
         assert "function" not in kinds
 
 
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda y: y.movedim(1, -1),
+        lambda y: y.swapdims(1, 2),
+        lambda y: y.unfold(3, 2, 2),
+        lambda y: y.mT,
+        lambda y: y.tensor_split(2, 1)[0],
+        lambda y: y.broadcast_to(y.shape),
+        lambda y: y.as_strided(y.shape, y.stride()),
+        lambda y: y.to(torch.float32),
+    ],
+)
+def test_writes_that_a_view_of_any_kind_shows(view):
+    def forward(m, x):
+        y = m.conv(x)
+        seen = view(y)
+        y.mul_(2.0)
+        return m.head(y.mean((2, 3))) + seen.flatten(1).sum(1, keepdim=True)
+
+    model = seeded(lambda: Wrap(forward))
+    captured, x = capture(model, SHAPE), images(SHAPE, 3)
+    with torch.no_grad():
+        assert torch.equal(captured.module()(x), model(x))
+
+
 def test_an_operation_is_never_called_like_what_every_module_has():
     names = Translation({})
     assert names.unique("half") == "half_1"

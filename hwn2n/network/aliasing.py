@@ -12,35 +12,6 @@ from torch.export import ExportedProgram
 
 from hwn2n.network.folding import CREATES
 
-_VIEWS = frozenset(
-    [
-        "view",
-        "reshape",
-        "slice",
-        "select",
-        "transpose",
-        "permute",
-        "expand",
-        "expand_as",
-        "unsqueeze",
-        "squeeze",
-        "flatten",
-        "unflatten",
-        "narrow",
-        "detach",
-        "alias",
-        "chunk",
-        "split",
-        "split_with_sizes",
-        "unbind",
-        "t",
-        "swapaxes",
-        "diagonal",
-        "view_as",
-        "contiguous",
-    ]
-)
-
 
 def functional(program: ExportedProgram) -> ExportedProgram:
     """The program without writes that a view shows elsewhere; itself, if it has none.
@@ -63,7 +34,7 @@ def writes_into_views(graph: fx.Graph) -> bool:
         written = name.endswith("_") and not name.startswith("__")
         if written:
             writes.append((node, node.args[0]))
-        if written or name in _VIEWS or name == "getitem":
+        if written or name == "getitem" or _views(node):
             root[node] = root[node.args[0]]
     return any(_shows(node, target, root, order) for node, target in writes)
 
@@ -80,6 +51,12 @@ def _shows(
         for user in node.users
         if _name(user) != "sym_size"
     )
+
+
+def _views(node: fx.Node) -> bool:
+    """May what the operator gives be the memory of its first argument? Its schema says so."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and any(result.alias_info for result in schema.returns)
 
 
 def _name(node: fx.Node) -> str:
