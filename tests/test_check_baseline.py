@@ -12,7 +12,7 @@ from told import MACHINE, MEASURED, SHAPE, Told, budget, latency, net
 from torch import nn
 
 import hwn2n
-from hwn2n.budget.cost import Reading
+from hwn2n.budget.cost import Reading, cost_to_json
 from hwn2n.budget.judgement import Verdict
 from hwn2n.errors import InputError
 from hwn2n.gate.comparison import read_increase
@@ -23,6 +23,7 @@ from hwn2n.network.identity import model_digest
 
 PARAMS = {"metric": "params", "max": 100}
 P50 = latency(max="1s")
+FILE = {"metric": "file_bytes", "max": "1kB"}
 COLUMNS = ["params", "latency_p50", "throughput", "energy"]
 INPUTS = [1, *SHAPE]
 
@@ -223,6 +224,62 @@ def test_power_compares_only_on_the_same_images(tmp_path: Path, model: nn.Module
     before = saved(tmp_path, model, told, inputs="cifar10")
     [row] = check(model, told, {"metric": "energy", "max": "2J"}, baseline=before).rows
     assert row.change.reason.endswith("was measured on cifar10, not on noise")
+
+
+def test_only_parameters_compare_with_images_of_another_size(
+    tmp_path: Path, model: nn.Module
+) -> None:
+    target = Told(latency_p50=MEASURED, flops=Reading(9.0), weight_bytes=Reading(188.0))
+    rows = (
+        {"metric": "params", "max": "100%"},
+        {"metric": "flops", "max": "100%"},
+        {"metric": "weight_bytes", "max": "100%"},
+        latency(max="200%"),
+    )
+    of = {"input_shape": [1, 5, 5], "cost": cost_to_json(target.readings | {"params": Reading(47)})}
+    large = saved(tmp_path, model, target, **of)
+    found = check(model, target, *rows, teacher=large, baseline=large, max_increase="0%")
+    here = [Verdict.PASS, Verdict.UNAVAILABLE, Verdict.PASS, Verdict.UNAVAILABLE]
+    assert [row.verdict for row in found.rows] == here * 2
+    reason = f"flops to compare with: {large} is of images of the shape 1,5,5, and not 1,4,4"
+    assert (found.rows[1].reason, found.exit_code) == (reason, 3)
+
+
+def test_bytes_compare_in_one_precision_and_those_of_files_by_one_writer(
+    tmp_path: Path, model: nn.Module
+) -> None:
+    target = {"device": "cpu", "batch": 1, "precision": "bf16", "runtime": "onnxruntime"}
+    half = MACHINE | {"target": target, "runtime_packages": {"onnx": "1.0"}}
+    readings = {"weight_bytes": Reading(94.0), "file_bytes": Reading(500.0)}
+    cost = cost_to_json({"params": Reading(47), **readings})
+    before = saved(tmp_path, model, Told(half, **readings), cost=cost)
+    rows = (PARAMS, {"metric": "weight_bytes", "max": "1kB"}, FILE)
+
+    def compared(machine: dict[str, Any]) -> list[str | None]:
+        found = check(model, Told(machine, **readings), *rows, baseline=before)
+        return [row.change.reason for row in found.rows]
+
+    assert compared(half | {"cpu": "B", "os": "another"}) == [None] * 3
+    single = f"{before} was counted otherwise: its target.precision is 'bf16', and here 'fp32'"
+    assert compared(half | {"target": target | {"precision": "fp32"}}) == [
+        None,
+        f"weight_bytes: {single}",
+        f"file_bytes: {single}",
+    ]
+    for change in ({"torch": "2.1"}, {"runtime_packages": {"onnx": "2.0"}}):
+        params, weights, file = compared(half | change)
+        assert (params, weights) == (None, None)
+        assert file is not None and f"its {next(iter(change))}" in file
+
+
+def test_an_engine_compares_where_it_was_built(tmp_path: Path, model: nn.Module) -> None:
+    told = Told(file_bytes=Reading(500.0, "measured"))
+    before = saved(tmp_path, model, told, cost=cost_to_json(told.readings))
+    [here] = check(model, told, FILE, baseline=before).rows
+    elsewhere = Told(MACHINE | {"gpu": ["B"]}, file_bytes=Reading(500.0, "measured"))
+    [there] = check(model, elsewhere, FILE, baseline=before).rows
+    assert here.change.reason is None
+    assert "was measured elsewhere: its gpu is" in there.change.reason
 
 
 def test_a_change_from_nothing_has_no_share(tmp_path: Path, model: nn.Module) -> None:

@@ -99,7 +99,9 @@ class Reader:
 
     def of_profile(self, saved: SavedProfile, model: Readings, columns: Sequence[str]) -> Readings:
         """`columns` of a saved profile, as far as they compare with those of `model`."""
-        reasons = incomparable(saved, columns, model.machine, model.inputs)
+        reasons = incomparable(
+            saved, columns, machine=model.machine, inputs=model.inputs, shape=self.shape
+        )
         for name in columns:
             if name not in reasons and (reason := self._useless(saved, name)):
                 reasons[name] = reason

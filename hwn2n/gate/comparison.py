@@ -19,26 +19,70 @@ from hwn2n.errors import InputError
 from hwn2n.gate.saved_profile import SavedProfile
 from hwn2n.hardware.fingerprint import differences
 
+# The fields of a fingerprint that decide a counted column, by how their names begin.
+_DECIDING: dict[str, tuple[str, ...]] = {
+    "weight_bytes": ("target.precision",),
+    "file_bytes": (
+        "target.precision",
+        "target.runtime",
+        "target.batch",
+        "torch",
+        "runtime_packages",
+    ),
+}
+_OF_ANY_IMAGES = ("params", "weight_bytes")
+
 
 def incomparable(
-    saved: SavedProfile, columns: Iterable[str], machine: Mapping[str, Any], inputs: str
+    saved: SavedProfile,
+    columns: Iterable[str],
+    *,
+    machine: Mapping[str, Any],
+    inputs: str,
+    shape: tuple[int, int, int],
 ) -> dict[str, str]:
     """For each of `columns` that cannot be compared with `saved`, the reason why.
 
-    Counted columns always can be. Measured ones compare only where `machine`, the fingerprint of
-    machine and target that the other readings are of, is that of `saved`; power, energy and the
-    accuracies only on the same `inputs`.
+    Only parameters always can be. Bytes need the same precision, those of a file also what writes
+    it; what is measured compares only where `machine`, the fingerprint of machine and target that
+    the other readings are of, is that of `saved`. All but parameters and their bytes is of images
+    of one `shape` (C, H, W); power, energy and the accuracies are of the same `inputs`, too.
     """
     differing = differences(saved.machine, machine)
     reasons: dict[str, str] = {}
     for name in columns:
         if reason := saved.missing(name):
             reasons[name] = reason
-        elif COLUMNS[name].known == "measured" and differing:
-            reasons[name] = f"{saved.path} was measured elsewhere: {_first(differing)}"
+        elif _depends_on_shape(name) and saved.input_shape != shape:
+            there, here = (",".join(map(str, sizes)) for sizes in (saved.input_shape, shape))
+            reasons[name] = f"{saved.path} is of images of the shape {there}, and not {here}"
+        elif deciding := _deciding(name, saved, differing):
+            how = "measured elsewhere" if _measured(name, saved) else "counted otherwise"
+            reasons[name] = f"{saved.path} was {how}: {_first(deciding)}"
         elif _depends_on_inputs(name) and saved.inputs != inputs:
             reasons[name] = f"{saved.path} was measured on {saved.inputs}, not on {inputs}"
     return reasons
+
+
+def _deciding(
+    name: str, saved: SavedProfile, differing: Mapping[str, tuple[Any, Any]]
+) -> Mapping[str, tuple[Any, Any]]:
+    """Those of the fields that differ which decide what `name` is."""
+    if _measured(name, saved):
+        return differing
+    fields = _DECIDING.get(name, ())
+    return {key: pair for key, pair in differing.items() if key.startswith(fields)}
+
+
+def _measured(name: str, saved: SavedProfile) -> bool:
+    # An engine's bytes depend on what its builder measured, and come as a measurement.
+    file = name == "file_bytes" and saved.cost[name].how != "exact"
+    return COLUMNS[name].known == "measured" or file
+
+
+def _depends_on_shape(name: str) -> bool:
+    # An accuracy belongs to its images, whatever size a network takes them in.
+    return name not in _OF_ANY_IMAGES and not COLUMNS[name].learned
 
 
 def _depends_on_inputs(name: str) -> bool:
