@@ -72,13 +72,16 @@ class Session:
 
     @property
     def samples_wanted(self) -> int:
-        """How many samples the rarest percentile among the columns needs."""
-        needed = [
-            samples_needed(q, confidence=self.protocol.confidence_of(name))
-            for name in self.timed
-            if (q := _quantile(name)) is not None
-        ]
-        return max([samples_needed(50), *needed])
+        """How many samples the rarest percentile among the columns needs.
+
+        The percentile itself needs some, however little its interval has to hold.
+        """
+        needed = [samples_needed(50)]
+        for name in self.timed:
+            if (q := _quantile(name)) is not None:
+                needed.append(samples_needed(q, sides=1))
+                needed.append(samples_needed(q, confidence=self.protocol.confidence_of(name)))
+        return max(needed)
 
     def book(self, sample: LatencySample, throttling: ThrottleMonitor) -> None:
         """The readings of the timed columns from `sample`, which `throttling` watched over."""
@@ -137,6 +140,8 @@ def clock_in_turns(
 
     `builds` make both ready anew, for full readings in `PLACEMENTS` places of the memory.
     Only medians and throughput have one: the other percentiles need more samples than a turn has.
+    None has where a network does not run here and now: what another program timed before, all at
+    once, took no turns, and the machine may have drifted in between.
     """
     effort = student.protocol.effort
     anew = builds is not None and effort == "full"
@@ -156,6 +161,8 @@ def clock_in_turns(
     teacher.book(found.a, throttling)
     student.book(found.b, throttling)
     shares: dict[str, tuple[float, float]] = {}
+    if not (teacher.executable.live and student.executable.live):
+        return shares
     for name in set(teacher.timed) & set(student.timed):
         confidence = student.protocol.confidence_of(name)
         if name == "throughput":
