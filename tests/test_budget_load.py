@@ -227,3 +227,12 @@ def test_budgets_are_read_without_torch():
         cwd=BUDGETS.parent,
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_a_tolerance_reaches_as_far_as_it_says():
+    for tenths in range(1, 1000):
+        row = {"metric": "params", "max": 1000, "tolerance": f"{tenths / 10}%"}
+        budget = load_budget({"apiVersion": "hwn2n/v1", "name": "x", "constraints": [row]})
+        constraints = budget.resolve({})
+        assert constraints.satisfied({"params": Reading(1000 + tenths)}), row
+        assert not constraints.satisfied({"params": Reading(1001 + tenths)}), row

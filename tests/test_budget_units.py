@@ -51,6 +51,18 @@ def test_a_share_of_a_whole_number_is_not_a_hair_below_it():
     assert parse_quantity("29%", "params").resolve(100) == 29
 
 
+@pytest.mark.parametrize("teacher", [1_234_567_890_123, 0.123456789012345, 1 / 3, 7e-9 / 3])
+def test_all_of_the_teacher_is_what_the_teacher_has(teacher):
+    assert parse_quantity("100%", "latency_p50").resolve(teacher) == teacher
+
+
+@pytest.mark.parametrize("images", [300, 700, 1100])
+def test_a_point_below_the_teacher_is_so_many_images(images):
+    point = parse_quantity("-1pt", "accuracy")
+    for right in range(images // 2, images + 1):
+        assert point.resolve(right / images) == (right - images // 100) / images
+
+
 def test_a_relative_quantity_needs_the_teacher():
     with pytest.raises(InputError, match="needs the teacher's value"):
         parse_quantity("60%", "flops").resolve(None)

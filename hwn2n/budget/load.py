@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def _tolerance(written: str | None, path: KeyPath, document: Document) -> float:
         raise document.error(
             path, f"a tolerance must be a percentage below 100%, e.g. 2%; found {shown(written)}"
         )
-    return float(written[:-1]) / 100
+    return float(Fraction(written[:-1]) / 100)  # 2.9% is 0.029, which 2.9 / 100 is not
 
 
 def _matrix_rows(model: BudgetModel, document: Document) -> Iterator[OpenRow]:

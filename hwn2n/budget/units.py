@@ -44,6 +44,10 @@ _EXAMPLES: dict[Unit, str] = {
 # Beyond these, dividing one quantity by another could leave the range of a float.
 _SMALLEST, _LARGEST = 1e-15, 1e24
 
+# An accuracy is a share of so many images at most, and as such no decimal number: 293 of 300 must
+# be at most a point below 296 of 300.
+_MOST_IMAGES = 10**7
+
 _QUANTITY = re.compile(
     r"([-+]?)(\d+(?:\.\d*)?|\.\d+)([eE][-+]?\d{1,3})? *([^\d\s.+-].*)?", re.ASCII
 )
@@ -75,9 +79,12 @@ class Quantity:
             return self.value
         if teacher is None:
             raise InputError(f"{self.text} needs the teacher's value; found none")
-        number = teacher * self.value if self.reference == "ratio" else teacher + self.value
-        # 29% of 100 must be 29, not 28.999999999999996, or a student exactly at the limit fails.
-        return float(f"{number:.12g}")
+        # Rounded once, or a student exactly at the limit fails: 29% of 100 is 29 and not
+        # 28.999999999999996, 100% of a count of 13 digits is that count.
+        if self.reference == "ratio":
+            return _scaled(repr(float(teacher)), self.value)
+        share = Fraction(teacher).limit_denominator(_MOST_IMAGES)
+        return float(share + Fraction(repr(self.value)))
 
     def __str__(self) -> str:
         if self.reference == "ratio":
