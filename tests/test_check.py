@@ -145,6 +145,25 @@ def test_a_scale_that_may_be_zero_is_none() -> None:
         relative(row, power, power)
 
 
+@pytest.mark.parametrize(("severity", "code"), [("error", 3), ("warn", 0)])
+def test_a_teacher_without_net_power_gives_no_scale(severity: str, code: int) -> None:
+    net_power = {"metric": "power", "scope": "net"}
+    row = {"sum": [{**net_power, "scale": "50%"}], "max": 1.0, "severity": severity}
+    nothing = Reading(-0.01, "measured", -0.5, 0.5)
+    target = Told(power_avg_net=nothing)
+    found = hwn2n.check(
+        net(), budget=budget(PARAMS, row), target=target, input_shape=SHAPE, teacher=net(3)
+    )
+    assert (found.rows[1].verdict, found.exit_code) == (Verdict.UNAVAILABLE, code)
+    assert "the teacher's power_avg_net must be above zero to be a scale" in found.rows[1].reason
+    loaded = load_budget(budget(PARAMS, row))
+    if severity == "warn":
+        assert loaded.resolve({"power_avg_net": nothing}).warnings == ()
+    else:
+        with pytest.raises(MeasurementError, match=r"a scale must be positive; found -0\.005"):
+            loaded.resolve({"power_avg_net": nothing})
+
+
 def test_the_verdict_on_all_rows_is_the_gravest() -> None:
     rows = (latency(max="12ms"), UNSURE, BAD_PARAMS, {**BAD_PARAMS, "severity": "warn"})
     cost = {"latency_p50": MEASURED, "params": Reading(47)}

@@ -136,6 +136,14 @@ def test_only_measured_shares_are_read_again(row: str, drifting: tuple[str, ...]
     assert replace(limits, beside=False).drifting == ()
 
 
+def test_a_short_reading_that_is_no_scale_leaves_the_first_one() -> None:
+    budget = small.budget("{sum: [{metric: power, scope: net, scale: 50%}], max: 1}")
+    limits = Limits(budget, {"power_avg_net": Reading(4.0)})
+    assert limits.given({"power_avg_net": Reading(-0.01)}) == limits.at_first
+    [row] = limits.given({"power_avg_net": Reading(2.0)}).rows
+    assert row.coefficients == {"power_avg_net": 1.0}
+
+
 def test_the_limit_is_as_uncertain_as_the_teacher() -> None:
     limits = Limits(small.budget(RELATIVE), {"latency_p50": Reading(7.0, "measured")})
     teacher = {"latency_p50": Reading(10.0, "measured", 9.0, 11.0)}  # 90 %: 8.1 to 9.9

@@ -12,6 +12,7 @@ they take longer to import than all the rest takes to run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -177,13 +178,14 @@ class Budget:
     def resolve(self, teacher: Cost) -> Constraints:
         """The constraints in numbers, given the teacher's cost on the same target.
 
-        Raises MeasurementError where a row is relative to a teacher's value that is unavailable;
-        a row of severity warn is then left out, for it must not stop anybody.
+        Raises MeasurementError where a row is relative to a teacher's value that is unavailable
+        or no scale; a row of severity warn is then left out, for it must not stop anybody.
         """
         rows, warnings = [], []
         for row in self.rows:
             if row.severity == "error":
                 rows.append(row.resolve(teacher))
-            elif all(column in teacher for column in row.relative_columns):
-                warnings.append(row.resolve(teacher))
+            else:
+                with suppress(MeasurementError):
+                    warnings.append(row.resolve(teacher))
         return Constraints(rows=tuple(rows), warnings=tuple(warnings))

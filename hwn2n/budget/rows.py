@@ -127,7 +127,11 @@ class OpenRow:
         return tuple(self.columns) if self.limit.needs_teacher else tuple(named)
 
     def resolve(self, teacher: Cost) -> Row:
-        """The row with the teacher's values put in; MeasurementError if one is unavailable."""
+        """The row with the teacher's values put in.
+
+        Raises MeasurementError where one is unavailable, or was measured as nothing or less and
+        is to be a scale, as net power near idle may be; InputError where one that was counted is.
+        """
         for column in self.relative_columns:
             if column not in teacher:
                 raise MeasurementError(
@@ -138,7 +142,10 @@ class OpenRow:
         for column, coef, scale in self.terms:
             divisor = 1.0 if scale is None else scale.resolve(known.get(column))
             if divisor <= 0:
-                raise InputError(f"{self.source}: a scale must be positive; found {divisor:g}")
+                counted = COLUMNS[column].known == "counted"
+                raise (InputError if counted else MeasurementError)(
+                    f"{self.source}: a scale must be positive; found {divisor:g}"
+                )
             coefficients[column] = coef / divisor
             if not 0 < abs(coefficients[column]) < math.inf:
                 raise InputError(

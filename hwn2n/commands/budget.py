@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from hwn2n.budget.validate import (
     is_target,
     validated_file,
 )
-from hwn2n.errors import InputError, one_line
+from hwn2n.errors import InputError, MeasurementError, one_line
 
 FORMAT_VERSION = 1
 
@@ -175,7 +176,7 @@ def _explained(row: OpenRow, teacher: Cost) -> ExplainedRow:
 
 def _numbers(row: OpenRow, teacher: Cost) -> tuple[dict[str, float | None], float | None]:
     """The coefficients and the limit of a row of A x <= b, None where they need the teacher."""
-    if all(column in teacher for column in row.relative_columns):
+    with suppress(MeasurementError):
         resolved = row.resolve(teacher)
         return {**resolved.coefficients}, resolved.upper
     sign = -1.0 if row.lower else 1.0

@@ -184,8 +184,8 @@ def _judged(
                 reason = f"{name}{whose}: {readings.reasons[name]}"
                 return unjudged(row, Verdict.UNAVAILABLE, reason)
     try:
-        resolved = row.resolve(reference.cost)
         judgement = judge_open(row, found.cost, reference.cost)
+        resolved = row.resolve(reference.cost)
     except MeasurementError as error:
         return unjudged(row, Verdict.UNAVAILABLE, str(error))
     if earlier is None:

@@ -16,6 +16,7 @@ from hwn2n.budget.cost import Cost, Reading
 from hwn2n.budget.judgement import Judgement
 from hwn2n.budget.matrix import Budget, Constraints
 from hwn2n.budget.verdict import judge_rows
+from hwn2n.errors import MeasurementError
 from hwn2n.hardware.measurement import Beside
 
 _STEADY = ("peak_memory",)
@@ -49,8 +50,17 @@ class Limits:
         return tuple(n for n in relative if COLUMNS[n].known == "measured" and n not in _STEADY)
 
     def given(self, teacher: Cost) -> Constraints:
-        """The rows in numbers where `teacher` are the readings taken beside a candidate."""
-        return self.budget.resolve({**self.teacher_cost, **teacher}) if teacher else self.at_first
+        """The rows in numbers where `teacher` are the readings taken beside a candidate.
+
+        A short reading of net power may be below zero, which is no scale: then those of the
+        beginning stand.
+        """
+        if not teacher:
+            return self.at_first
+        try:
+            return self.budget.resolve({**self.teacher_cost, **teacher})
+        except MeasurementError:
+            return self.at_first
 
     def headroom(self, cost: Cost, teacher: Cost) -> float:
         """The distance to the row that binds, as a share of its limit: negative outside, and -inf
