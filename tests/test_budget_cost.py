@@ -23,6 +23,8 @@ def test_a_cost_survives_json():
     [
         ((float("nan"),), "must be finite"),
         ((float("inf"), "measured"), "must be finite"),
+        ((10**400,), "must fit into a float"),
+        ((1.0, "measured", -(10**5000)), "must fit into a float"),
         ((1.0, "guessed"), "exact, measured, cached"),
         ((1.0, "measured", 2.0, 3.0), "must lie in its interval"),
         ((1.0, "measured", None, 0.5), "must lie in its interval"),
@@ -47,11 +49,18 @@ def test_readings_are_numbers_inside_their_interval(arguments, message):
         {"params": {"value": 1}},
         {"params": {"value": 1, "how": "exact", "unit": "k"}},
         {"params": {"value": float("nan"), "how": "exact"}},
+        {"params": {"value": 10**400, "how": "exact"}},
+        {"params": {"value": -5, "how": "exact"}},
     ],
 )
 def test_json_that_is_no_cost_is_refused(data):
     with pytest.raises(InputError):
         cost_from_json(data)
+
+
+def test_a_meter_may_read_below_idle():
+    below = {"power_avg_net": {"value": -0.01, "how": "measured"}}
+    assert cost_from_json(below) == {"power_avg_net": Reading(-0.01, "measured")}
 
 
 def test_unknown_columns_are_not_written():

@@ -257,6 +257,14 @@ def test_static_only_skips_what_is_measured_and_needs_no_device() -> None:
     assert found.summary.endswith("(2 rows skipped)")
 
 
+def test_the_images_given_are_those_of_the_budget() -> None:
+    wide = budget(PARAMS, input=[1, 3, 8, 8])
+    message = "budget: input: input must have the shape that is given, 1,4,4, but has 3,8,8"
+    for command in (hwn2n.check, hwn2n.profile):
+        with pytest.raises(InputError, match=message):
+            command(net(), budget=wide, target=Told(), input_shape=SHAPE)
+
+
 def test_the_model_is_left_in_its_mode() -> None:
     model = net().train()
     hwn2n.check(model, budget=budget(PARAMS), input_shape=SHAPE)

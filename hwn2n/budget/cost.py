@@ -7,6 +7,7 @@ nobody could read does not run on no power.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -15,6 +16,8 @@ from hwn2n.budget.columns import COLUMNS, column_named
 from hwn2n.errors import InputError, MeasurementError
 
 How = Literal["exact", "measured", "cached"]
+
+_LARGEST = sys.float_info.max  # an int may be above, and too long to be shown
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Reading:
                 continue
             if isinstance(number, bool) or not isinstance(number, int | float):
                 raise MeasurementError(f"{name} of a reading must be a number; found {number!r}")
+            if isinstance(number, int) and abs(number) > _LARGEST:
+                raise MeasurementError(f"{name} of a reading must fit into a float; found more")
             if not math.isfinite(number):
                 raise MeasurementError(f"{name} of a reading must be finite; found {number!r}")
         low = self.value if self.low is None else self.low
@@ -97,4 +102,8 @@ def cost_from_json(data: Any) -> dict[str, Reading]:
             cost[name] = Reading(**entry)
         except MeasurementError as error:
             raise InputError(f"column {name} of a cost: {error}") from error
+        if COLUMNS[name].known == "counted" and cost[name].value < 0:
+            raise InputError(
+                f"column {name} of a cost must be 0 or more; found {cost[name].value:g}"
+            )
     return cost

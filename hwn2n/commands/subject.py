@@ -45,14 +45,20 @@ def shape_of(
 ) -> tuple[int, int, int]:
     """(C, H, W) to measure at: as given, or of the file, or of the `input` of a budget.
 
-    Raises InputError where nothing tells, and where the file and the budget disagree.
+    Raises InputError where nothing tells, and where the budget disagrees: its limits are of its
+    own images.
     """
+    written = None if budget is None or budget.input is None else budget.input[1:]
     if given is not None:
         if len(given) != 3 or min(given) < 1:
             raise InputError(f"input_shape must be 3 positive numbers (C, H, W), found {given}")
+        if budget and written is not None and tuple(given) != written:
+            raise InputError(
+                f"{budget.where('input')}: input must have the shape that is given, "
+                f"{_shown(given)}, but has {_shown(written)}"
+            )
         return given
     stored = subject.input_shape
-    written = None if budget is None or budget.input is None else budget.input[1:]
     if budget and stored is not None and written is not None and tuple(stored) != written:
         raise InputError(
             f"{budget.where('input')}: input must have the shape of the images of "
