@@ -10,6 +10,7 @@ import torch
 from told import MEASURED, Told, budget, latency
 
 import hwn2n
+from hwn2n.budget.cost import Reading
 from hwn2n.budget.judgement import Verdict
 from hwn2n.commands.labelled import INPUTS, load_labelled
 from hwn2n.distil.accuracy import accuracy
@@ -70,6 +71,25 @@ def test_measured_networks_run_on_the_images_normalised() -> None:
     expected = (DATA.validation.images[0].double() / 255 - 0.5) / 0.25
     assert target.protocols[1].images is not None
     assert torch.allclose(target.protocols[1].images[0].double(), expected, atol=1e-5)
+
+
+def test_a_profile_runs_on_the_images_of_a_check(tmp_path: Any, monkeypatch: Any) -> None:
+    told = Told(energy=Reading(1.0, "measured", 0.9, 1.1))
+    model, row = small.SmallNet(), {"metric": "energy", "max": "2J"}
+    taught = Teacher(
+        data="mine:data", metadata={"split_seed": 7}, source="a file", model=small.SmallNet()
+    )
+    monkeypatch.setattr("hwn2n.commands.labelled.load_data", lambda name, **how: DATA)
+    for network, data in ((model, DATA), (taught, "mine:data")):
+        before = hwn2n.profile(
+            network, target=told, input_shape=small.SHAPE, columns=["energy"], data=data
+        )
+        before.save(tmp_path / "main.json")
+        found = check(row, model=network, target=told, data=data, baseline=tmp_path / "main.json")
+        assert before.inputs == found.inputs == "diagonals"
+        assert found.rows[0].change.relative == 0
+        there, here = told.protocols[-2:]
+        assert torch.equal(there.images, here.images)
 
 
 def test_static_only_reads_no_data() -> None:

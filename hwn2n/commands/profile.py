@@ -6,9 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from hwn2n.budget.columns import COLUMNS, in_order
 from hwn2n.budget.cost import Cost, cost_to_json
@@ -22,17 +20,16 @@ from hwn2n.commands.subject import (
     shape_of,
     target_of,
 )
-from hwn2n.distil.augment import normalise
-from hwn2n.distil.datasets import Data, load_data
 from hwn2n.errors import InputError
 from hwn2n.gate.saved_profile import FORMAT, FORMAT_VERSION
 from hwn2n.hardware.measurement import MeasurementProtocol
 from hwn2n.hardware.target import Target
-from hwn2n.network.files import Teacher
 from hwn2n.network.identity import model_digest
 from hwn2n.run.folder import write_json
 from hwn2n.run.provenance import provenance
-from hwn2n.search.school import MEASURED_IMAGES
+
+if TYPE_CHECKING:
+    from hwn2n.distil.datasets import Data
 
 USUAL_COLUMNS = (
     "params",
@@ -116,7 +113,7 @@ def profile(
     make one inference, on `threads` CPU threads. `budget` is what the profile is to be judged by:
     its columns are measured too, at the confidence and, unless said otherwise, on the target and
     the images that it names. `data` (see `distil.datasets.load_data`) gives
-    real images to run on instead of noise, which matters to power.
+    real images to run on instead of noise, which matters to power: those that a check runs on.
 
     Raises InputError for what cannot be used and MeasurementError where the model cannot be
     counted or run. A column that cannot be had here is no error: the profile says why.
@@ -130,9 +127,17 @@ def profile(
     shape = shape_of(subject, input_shape, loaded)
     unavailable = dict(chosen.unavailable(wanted))
     unavailable |= {name: LEARNED for name in wanted if COLUMNS[name].learned}
-    images = None if data is None else _images(data, data_root, subject, shape)
+    labelled = None
+    if data is not None:
+        from hwn2n.commands.labelled import load_labelled  # torchvision takes its time
+
+        labelled = load_labelled(data, data_root, shape, (subject,))
     asked = confidences(loaded.rows) if loaded else {}
-    protocol = MeasurementProtocol(effort="full", confidence=asked, images=images)
+    protocol = MeasurementProtocol(
+        effort="full",
+        confidence=asked,
+        images=None if labelled is None else labelled.inputs(subject),
+    )
     found = chosen.examine(
         subject.model,
         shape,
@@ -148,32 +153,10 @@ def profile(
         unavailable={name: unavailable[name] for name in wanted if name in unavailable},
         machine=chosen.fingerprint(),
         provenance=provenance(),
-        inputs="noise" if data is None else data if isinstance(data, str) else data.name,
+        inputs="noise" if labelled is None else labelled.data.name,
         model_digest=model_digest(subject.model, shape, subject.program),
         confidence={name: protocol.confidence_of(name) for name in measured},
         notes=found.notes,
         conditions=found.conditions,
         samples=found.samples,
-    )
-
-
-def _images(
-    data: str | Data,
-    root: str | os.PathLike[str] | None,
-    subject: Teacher,
-    shape: tuple[int, int, int],
-) -> Tensor:
-    """Validation images as the network wants them, (n, C, H, W)."""
-    if isinstance(data, str):
-        size = shape[1] if shape[1] == shape[2] else None
-        data = load_data(data, root=None if root is None else os.fspath(root), image_size=size)
-    if data.image_shape != shape:
-        raise InputError(
-            f"images of {data.name} must have the shape {shape} (C, H, W), but have "
-            f"{data.image_shape}"
-        )
-    return normalise(
-        data.validation.images[:MEASURED_IMAGES],
-        subject.mean or data.mean,
-        subject.std or data.std,
     )
