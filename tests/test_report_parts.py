@@ -21,11 +21,13 @@ from hwn2n.network.counts import count, count_each
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
 from hwn2n.reporting.axes import axis_for, log_ticks, quantity
+from hwn2n.reporting.facts import RunFacts
 from hwn2n.reporting.layer_times import by_layer, layer_seconds
 from hwn2n.reporting.layers import LayerTable, PackedLayers
 from hwn2n.reporting.points import as_json, by_interest, load_baselines, pareto_front
 from hwn2n.reporting.relaxation import nearest, relaxations, standing
 from hwn2n.reporting.repeat import command, settings_table, target_name
+from hwn2n.reporting.verdict import headline
 from hwn2n.run.candidate import State
 from hwn2n.search.recipes import RECIPES, build_settings
 
@@ -50,6 +52,34 @@ def test_the_front_is_what_no_other_beats_on_both() -> None:
             for i, (v, a) in enumerate([(5, 0.9), (9, 0.5), (4, 0.8)])]  # fmt: skip
     assert [c.id for c in pareto_front(fast, "throughput")] == [1, 0]
     assert [c.id for c in by_interest(rows, ["params"])][:3] == [0, 1, 6]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "outcome", "sentence"),
+    [
+        ("pass", "inside", "The student is inside the budget"),
+        ("violated", "outside", "The student is outside the budget"),
+        ("inconclusive", "unsure", "Nobody can tell whether the student is inside the budget"),
+        ("unavailable", "unsure", "Nobody can tell whether the student is inside the budget"),
+    ],
+)
+def test_the_state_of_a_run_is_its_verdict(verdict: str, outcome: str, sentence: str) -> None:
+    facts = RunFacts(
+        folder="runs/mine",
+        request={},
+        settings=RECIPES["fast"],
+        versions={},
+        created="",
+        teacher_weights="",
+        budget=BUDGET,
+        teacher_cost={},
+        candidates=(),
+        updates={},
+        seconds={},
+        result={"verdict": verdict},
+        planner=None,
+    )
+    assert (facts.state.value, headline(facts)) == (outcome, sentence)
 
 
 def test_what_relaxing_each_row_buys() -> None:

@@ -34,7 +34,8 @@ class State(Enum):
     """A student was trained and, measured again, is outside."""
 
     UNSURE = "unsure"
-    """A student was trained; a limit lies in the interval of what was measured."""
+    """A student was trained; a limit lies in the interval of what was measured, or a column of it
+    could not be had."""
 
     NONE_FOUND = "none found"
     """The search is complete, and no candidate is known to be inside."""
@@ -81,6 +82,7 @@ class RunFacts:
             return {
                 Verdict.PASS.value: State.INSIDE,
                 Verdict.INCONCLUSIVE.value: State.UNSURE,
+                Verdict.UNAVAILABLE.value: State.UNSURE,
             }.get(self.result["verdict"], State.OUTSIDE)
         some = self.chosen is not None or any(c.satisfied for c in self.candidates)
         none = self.none_found or (self.searched and not some)
