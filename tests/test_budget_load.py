@@ -120,6 +120,21 @@ def test_two_rows_on_one_column_get_ids_of_their_own():
     assert [row.id for row in budget.rows] == ["params", "params-2"]
 
 
+def test_an_id_that_somebody_wrote_stays():
+    budget = load_budget(
+        rows(
+            "{metric: params, max: 5M}",
+            "{id: params, metric: flops, max: 1G}",
+            "{metric: params, min: 1, max: 4M}",
+            "{id: params-max, metric: params, max: 3M}",
+            "{id: params-2, metric: params, max: 2M}",
+        )
+    )
+    assert [row.id for row in budget.rows] == [
+        *("params-3", "params", "params-max-2", "params-min", "params-max", "params-2")
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
@@ -164,6 +179,11 @@ def test_two_rows_on_one_column_get_ids_of_their_own():
         (rows("{metric: params, max: 1, confidence: 1}"), 4, "less than 1"),
         (rows("{metric: params, max: 1, severity: no}"), 4, "'error' or 'warn'"),
         (rows(*["{id: a, metric: params, max: 1}"] * 2), 5, "an id must stand once; found 'a'"),
+        (
+            rows("{id: a, metric: params, min: 1, max: 2}", "{id: a-max, metric: flops, max: 1}"),
+            5,
+            "an id must stand once; found 'a-max' again",
+        ),
         (rows("{sum: [], max: 1}"), 4, "at least 1 item"),
         (rows("{sum: [{metric: params}], max: 1}"), 4, "the key 'scale' must be given"),
         (rows("{sum: [{metric: flops, scale: 1ms}], max: 1}"), 4, "the unit of flops"),

@@ -57,7 +57,8 @@ def budget_of(document: Document) -> Budget:
         raise translated(error, document, BudgetModel) from error
     if isinstance(model.target, TargetModel):
         check_settings(model.target, document, ("target",))
-    rows = [*_constraint_rows(model, document), *_matrix_rows(model, document)]
+    rows = [*_constraint_rows(model, document)]
+    rows += [(row, False) for row in _matrix_rows(model, document)]
     return Budget(
         name=model.name,
         rows=tuple(_with_unique_ids(rows)),
@@ -74,8 +75,9 @@ def _four(shape: list[int]) -> tuple[int, int, int, int]:
     return batch, channels, height, width
 
 
-def _constraint_rows(model: BudgetModel, document: Document) -> Iterator[OpenRow]:
-    explicit: set[str | None] = set()
+def _constraint_rows(model: BudgetModel, document: Document) -> Iterator[tuple[OpenRow, bool]]:
+    """The rows of `constraints`, each with whether somebody wrote its id."""
+    ids: set[str] = set()
     for index, row in enumerate(model.constraints):
         path: KeyPath = ("constraints", index)
         terms: tuple[tuple[str, float, Quantity | None], ...]
@@ -87,15 +89,18 @@ def _constraint_rows(model: BudgetModel, document: Document) -> Iterator[OpenRow
             terms = tuple(_terms(row, path, document))
             label = _combination((coef, f"{name}/({scale})") for name, coef, scale in terms)
         name = row.id or (column.name if column else "sum")
-        if row.id is not None and row.id in explicit:
-            raise document.error((*path, "id"), f"an id must stand once; found {row.id!r} again")
-        explicit.add(row.id)
-        for side, written in (("max", row.max), ("min", row.min)):
-            if written is None:
-                continue
+        limits = {"max": row.max, "min": row.min}
+        sides = {side: written for side, written in limits.items() if written is not None}
+        names = {side: name if len(sides) == 1 else f"{name}-{side}" for side in sides}
+        if row.id is not None:
+            mine = {row.id, *names.values()}
+            for again in sorted(mine & ids):
+                raise document.error((*path, "id"), f"an id must stand once; found {again!r} again")
+            ids |= mine
+        for side, written in sides.items():
             limit = _limit(written, column, (*path, side), document)
-            yield OpenRow(
-                id=name if row.max is None or row.min is None else f"{name}-{side}",
+            open_row = OpenRow(
+                id=names[side],
                 terms=terms,
                 limit=limit,
                 lower=side == "min",
@@ -106,6 +111,7 @@ def _constraint_rows(model: BudgetModel, document: Document) -> Iterator[OpenRow
                 confidence=row.confidence,
                 severity=row.severity,
             )
+            yield open_row, row.id is not None
 
 
 def _terms(
@@ -217,12 +223,15 @@ def _source(label: str, relation: str, limit: str, document: Document, path: Key
     return f"{label} {relation} {limit} ({document.where(path)})"
 
 
-def _with_unique_ids(rows: list[OpenRow]) -> Iterator[OpenRow]:
-    """The rows, with -2, -3 ... behind an id that stands more than once."""
-    seen: set[str] = set()
-    for row in rows:
+def _with_unique_ids(rows: list[tuple[OpenRow, bool]]) -> Iterator[OpenRow]:
+    """The rows, with -2, -3 ... behind an id that stands already.
+
+    An id that somebody wrote stays what it is, wherever it stands: others know the row by it.
+    """
+    seen = {row.id for row, by_hand in rows if by_hand}
+    for row, by_hand in rows:
         name, count = row.id, 1
-        while name in seen:
+        while not by_hand and name in seen:
             count += 1
             name = f"{row.id}-{count}"
         seen.add(name)
