@@ -100,6 +100,15 @@ def test_two_rails_of_one_name_are_told_apart(tmp_path):
     assert Ina(machine.sysfs, "A@1-0041").read() == pytest.approx(3.0)
 
 
+def test_channels_that_share_the_name_of_their_chip_are_told_apart(tmp_path):
+    machine = FakeMachine(tmp_path)
+    rails = {f"in{n}_input": 5000 for n in (1, 2, 3)}
+    rails |= {f"curr{n}_input": 100 * n for n in (1, 2, 3)}
+    machine.hwmon("i2c-1/1-0040", driver="ina3221", name="ina3221", label="CHIP", **rails)
+    read = [Ina(machine.sysfs, f"CHIP-{number}").read() for number in (1, 2, 3)]
+    assert read == pytest.approx([0.5, 1.0, 1.5])
+
+
 def test_the_chips_own_pace_is_kept(tmp_path):
     machine = fake_sysfs.orin_nano(tmp_path)
     chip = next(machine.sysfs.glob("devices/platform/c240000.i2c/i2c-1/1-0040/hwmon/*"))

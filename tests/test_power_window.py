@@ -287,6 +287,19 @@ def test_a_script_that_tells_the_truth_is_believed():
 
 
 @pytest.mark.parametrize(
+    ("script", "least", "most"),
+    [
+        (lambda n, w: 12.0 if w and n % 10 < 3 else 0.5 + 0.01 * (n % 7), 3.0, 5.0),
+        (lambda n, w: 12.0 if w and n % 31 == 0 else 0.5 + 0.01 * (n % 7), 0.6, 1.2),
+        (lambda n, w: 5.0 if n == 60 else 0.04 + w + 0.01 * (n % 7), 1.0, 1.2),
+    ],
+    ids=["bursts", "a burst now and then", "a blip of an idle part"],
+)
+def test_a_part_that_wakes_for_a_moment_does_not_jump(script, least, most):
+    assert least < scripted(script).measure().value("power_avg") < most
+
+
+@pytest.mark.parametrize(
     ("script", "reason"),
     [
         (lambda n, w: -5.0 if w else noisy(n, w), r"must read 0 to 100000 W; found -5 W"),
@@ -296,6 +309,7 @@ def test_a_script_that_tells_the_truth_is_believed():
         (lambda n, w: 0.0, r"must read more than 0 W under load; found 0 W"),
         (lambda n, w: 25.0, r"must move; found 25 W \d+ times in a row: it is stuck"),
         (lambda n, w: 9e4 if w and n % 97 == 0 else noisy(n, w), r"must not jump; found 9e\+04 W"),
+        (lambda n, w: 9e4 if n == 60 else noisy(n, w), r"must not jump; found 9e\+04 W"),
     ],
 )
 def test_readings_that_cannot_be_true_end_the_window(script, reason):

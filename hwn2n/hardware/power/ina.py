@@ -160,7 +160,10 @@ def _of_chip(chip: str, folder: Path, jetson: bool) -> Iterator[Channel]:
         power = folder / f"power{number}_input"
         if not power.exists() and not (volts.exists() and amperes.exists()):
             continue
-        label = text_or_none(folder / f"in{number}_label") or text_or_none(folder / "label")
+        label, whole = text_or_none(folder / f"in{number}_label"), text_or_none(folder / "label")
+        if label is None and whole is not None:
+            # The name of the chip, which is that of its rail only where there is but one.
+            label = f"{whole}-{number}" if chip == "ina3221" else whole
         if label is None and chip == "ina238":
             # The only INA238 of a Jetson board is the one at its input; Linux's driver for it
             # has no labels.
