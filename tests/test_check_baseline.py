@@ -19,6 +19,7 @@ from hwn2n.gate.comparison import read_increase
 from hwn2n.gate.outcome import Check
 from hwn2n.gate.saved_profile import FORMAT_VERSION, load_profile
 from hwn2n.hardware.fingerprint import differences, fingerprint
+from hwn2n.hardware.measurement import Measurement
 from hwn2n.network.identity import model_digest
 
 PARAMS = {"metric": "params", "max": 100}
@@ -270,6 +271,38 @@ def test_bytes_compare_in_one_precision_and_those_of_files_by_one_writer(
         params, weights, file = compared(half | change)
         assert (params, weights) == (None, None)
         assert file is not None and f"its {next(iter(change))}" in file
+
+
+class Threaded(Told):
+    """Says with how many threads it timed."""
+
+    def __init__(self, threads: int, machine: dict[str, Any] | None = None) -> None:
+        super().__init__(machine, latency_p50=MEASURED)
+        self.threads = threads
+
+    def examine(self, *arguments: Any, **how: Any) -> Measurement:
+        cost = self.measure(*arguments, **how)
+        return Measurement(cost, {"latency": {"threads": self.threads}})
+
+
+def test_on_a_cpu_readings_compare_with_as_many_threads(tmp_path: Path, model: nn.Module) -> None:
+    before = saved(tmp_path, model, Threaded(1))
+    assert load_profile(before).threads == 1
+    assert check(model, Threaded(1), P50, baseline=before, max_increase="5%").exit_code == 4
+    found = check(model, Threaded(2), PARAMS, P50, baseline=before, max_increase="5%")
+    reason = f"{before} was measured with 1 CPU threads, not with 2 CPU threads"
+    assert [row.change and row.change.reason for row in found.rows] == [
+        *(None, f"latency_p50: {reason}", None, None)
+    ]
+    assert found.exit_code == 3
+    teacher = check(model, Threaded(2), latency(max="200%"), teacher=before)
+    assert teacher.rows[0].reason == f"latency_p50 to compare with: {reason}"
+    cached = saved(tmp_path, model, Threaded(2), "now.json")
+    assert check(model, Told(), P50, profile=cached, baseline=before).rows[0].change.reason
+    gpu = MACHINE | {"target": {"device": "cuda", "batch": 1}}
+    there = saved(tmp_path, model, Threaded(1, gpu), "gpu.json")
+    [row] = check(model, Threaded(2, gpu), P50, baseline=there).rows
+    assert row.change.reason is None
 
 
 def test_an_engine_compares_where_it_was_built(tmp_path: Path, model: nn.Module) -> None:

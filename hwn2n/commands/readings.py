@@ -11,7 +11,7 @@ from hwn2n.budget.cost import Cost
 from hwn2n.budget.problems import shown
 from hwn2n.errors import InputError
 from hwn2n.gate.comparison import incomparable
-from hwn2n.gate.saved_profile import SavedProfile
+from hwn2n.gate.saved_profile import SavedProfile, timed_threads
 from hwn2n.hardware.fingerprint import differences
 from hwn2n.hardware.measurement import MeasurementProtocol
 from hwn2n.hardware.target import Target
@@ -27,13 +27,15 @@ class Readings:
     """The columns of one network that could be had, and why not the others.
 
     `machine` is the fingerprint of machine and target that measured, `inputs` what the network
-    ran on, `notes` what a reader of the figures should know.
+    ran on, `threads` how many CPU threads timed it, None where none did, `notes` what a reader of
+    the figures should know.
     """
 
     cost: Cost
     reasons: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any]
     inputs: str = "noise"
+    threads: int | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -77,6 +79,7 @@ class Reader:
             reasons=reasons,
             machine=self.saved.machine,
             inputs=self.saved.inputs,
+            threads=self.saved.threads,
             notes=self.saved.notes,
         )
 
@@ -100,7 +103,12 @@ class Reader:
     def of_profile(self, saved: SavedProfile, model: Readings, columns: Sequence[str]) -> Readings:
         """`columns` of a saved profile, as far as they compare with those of `model`."""
         reasons = incomparable(
-            saved, columns, machine=model.machine, inputs=model.inputs, shape=self.shape
+            saved,
+            columns,
+            machine=model.machine,
+            inputs=model.inputs,
+            shape=self.shape,
+            threads=model.threads,
         )
         for name in columns:
             if name not in reasons and (reason := self._useless(saved, name)):
@@ -130,6 +138,7 @@ class Reader:
             reasons=reasons,
             machine=self.target.fingerprint(),
             inputs="noise" if labelled is None else labelled.data.name,
+            threads=timed_threads(found.samples),
             notes=tuple(found.notes),
         )
 

@@ -40,6 +40,7 @@ def incomparable(
     machine: Mapping[str, Any],
     inputs: str,
     shape: tuple[int, int, int],
+    threads: int | None = None,
 ) -> dict[str, str]:
     """For each of `columns` that cannot be compared with `saved`, the reason why.
 
@@ -47,6 +48,8 @@ def incomparable(
     it; what is measured compares only where `machine`, the fingerprint of machine and target that
     the other readings are of, is that of `saved`. All but parameters and their bytes is of images
     of one `shape` (C, H, W); power, energy and the accuracies are of the same `inputs`, too.
+    On a CPU both must have been timed with as many `threads`, where that is known: what an
+    environment asks of one process is in no fingerprint.
     """
     differing = differences(saved.machine, machine)
     reasons: dict[str, str] = {}
@@ -59,6 +62,9 @@ def incomparable(
         elif deciding := _deciding(name, saved, differing):
             how = "measured elsewhere" if _measured(name, saved) else "counted otherwise"
             reasons[name] = f"{saved.path} was {how}: {_first(deciding)}"
+        elif _depends_on_threads(name, machine) and _differ(saved.threads, threads):
+            there, here = (f"{count} CPU threads" for count in (saved.threads, threads))
+            reasons[name] = f"{saved.path} was measured with {there}, not with {here}"
         elif _depends_on_inputs(name) and saved.inputs != inputs:
             reasons[name] = f"{saved.path} was measured on {saved.inputs}, not on {inputs}"
     return reasons
@@ -83,6 +89,16 @@ def _measured(name: str, saved: SavedProfile) -> bool:
 def _depends_on_shape(name: str) -> bool:
     # An accuracy belongs to its images, whatever size a network takes them in.
     return name not in _OF_ANY_IMAGES and not COLUMNS[name].learned
+
+
+def _depends_on_threads(name: str, machine: Mapping[str, Any]) -> bool:
+    target = machine.get("target")
+    device = target.get("device") if isinstance(target, Mapping) else None
+    return COLUMNS[name].known == "measured" and name != "peak_memory" and device == "cpu"
+
+
+def _differ(there: int | None, here: int | None) -> bool:
+    return there is not None and here is not None and there != here
 
 
 def _depends_on_inputs(name: str) -> bool:

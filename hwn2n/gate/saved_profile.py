@@ -26,8 +26,9 @@ class SavedProfile:
 
     `cost` holds what could be had, `unavailable` the reason for what could not; `machine` is the
     fingerprint of machine and target, `confidence` the level of each interval, `inputs` what the
-    network ran on. `model_digest` says which network it was (`network.identity.model_digest`);
-    None where nobody could tell.
+    network ran on, `threads` how many CPU threads it was timed with, None where it was not or the
+    profile does not say. `model_digest` says which network it was
+    (`network.identity.model_digest`); None where nobody could tell.
     """
 
     path: str
@@ -40,6 +41,7 @@ class SavedProfile:
     machine: Mapping[str, Any]
     confidence: Mapping[str, float] = field(default_factory=dict)
     inputs: str = "noise"
+    threads: int | None = None
     torch: str | None = None
     notes: tuple[str, ...] = field(default=())
 
@@ -101,6 +103,7 @@ def load_profile(path: str | os.PathLike[str]) -> SavedProfile:
                 key: _level(value) for key, value in _mapping(data.get("confidence", {})).items()
             },
             inputs=_text(data.get("inputs", "noise")),
+            threads=timed_threads(_mapping(data.get("samples", {}))),
             torch=_optional_text(versions.get("torch")),
             notes=tuple(_text(note) for note in _list(data.get("notes", []))),
         )
@@ -108,6 +111,12 @@ def load_profile(path: str | os.PathLike[str]) -> SavedProfile:
         raise InputError(f"{name}: a profile must have {error.args[0]!r}; found none") from error
     except (TypeError, ValueError, InputError) as error:
         raise InputError(f"{name}: damaged profile: {one_line(error)}") from error
+
+
+def timed_threads(samples: Mapping[str, Any]) -> int | None:
+    """The CPU threads that raw `samples` were timed with (`hardware.latency.LatencySample`)."""
+    found = _mapping(samples.get("latency", {})).get("threads")
+    return None if found is None else _size(found)
 
 
 def _read(path: Path) -> Any:

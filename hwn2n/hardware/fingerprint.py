@@ -2,7 +2,7 @@
 
 Two costs may be compared only where their fingerprints agree. So it holds what decides speed and
 does not change between two processes, and nothing that does: no load, no clocks, no thread count
-that somebody set for this process alone.
+that somebody set for this process alone (a saved profile has that one with its samples).
 """
 
 from __future__ import annotations
