@@ -366,6 +366,16 @@ BAD_OTHERS: dict[str, tuple[int, list[str], str]] = {
         ["check", "teacher.pt", "--budget", "latency.yaml", "--static-only"],
         "must have a row that can be judged without measuring",
     ),
+    "check warnings alone by what can be counted": (
+        2,
+        ["check", "teacher.pt", "--budget", "warning.yaml", "--static-only"],
+        "must have a row that is no mere warning",
+    ),
+    "check beside a teacher that is not there": (
+        2,
+        ["check", "teacher.pt", "--budget", "tiny.yaml", "--teacher", "nosuch.pt2"],
+        "nosuch.pt2: the teacher must be a file that exists",
+    ),
     "check warnings alone": (
         2,
         ["check", "teacher.pt", "--budget", "warning.yaml"],

@@ -92,6 +92,9 @@ def check(
         compared = load_subject(
             teacher, arch=teacher_arch, input_shape=input_shape, unsafe_pickle=unsafe_pickle
         )
+    elif isinstance(teacher, str | os.PathLike) and not Path(teacher).exists():
+        # No row needs it now, but the next limit of the budget may.
+        raise InputError(f"{os.fspath(teacher)}: the teacher must be a file that exists")
     shape = shape_of(subject, input_shape, loaded)
     labelled = None
     if data is not None and not static_only:
@@ -145,9 +148,10 @@ def check(
 def _rows_to_judge(budget: Budget, static_only: bool) -> list[OpenRow]:
     judged = [row for row in budget.rows if not static_only or set(row.columns) <= set(COUNTABLE)]
     if not any(row.severity == "error" for row in judged):
+        strict = any(row.severity == "error" for row in budget.rows)
         raise InputError(
             f"{budget.file or budget.name}: the budget must have a row that "
-            f"{'can be judged without measuring' if static_only else 'is no mere warning'}; "
+            f"{'can be judged without measuring' if strict else 'is no mere warning'}; "
             "found none"
         )
     return judged
