@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hwn2n.errors import MeasurementError
 from hwn2n.hardware.counts import count
-from hwn2n.hardware.einsum_flops import einsum_flops
 from hwn2n.hardware.flop_rules import is_contraction
+from hwn2n.network.operators.einsum_flops import einsum_flops
 
 
 class Call(nn.Module):

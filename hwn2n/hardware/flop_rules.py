@@ -25,7 +25,7 @@ from fvcore.nn.jit_handles import (
     norm_flop_counter,
 )
 
-from hwn2n.hardware.products import PRODUCTS, Call, Formula, norms_of_encoder_layer
+from hwn2n.network.operators.products import PRODUCTS, Call, Formula, norms_of_encoder_layer
 
 Values = list[Any]
 Rule = Callable[[Values, Values], int | Counter[str]]

@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hwn2n.hardware.products import PRODUCTS, Call, Formula, norms_of_encoder_layer
 from hwn2n.network.architecture import Operation
 from hwn2n.network.operators.base import Shape, size
+from hwn2n.network.operators.products import PRODUCTS, Call, Formula, norms_of_encoder_layer
 
 Count = Callable[[Operation, list[Shape]], int]
 

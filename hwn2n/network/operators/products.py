@@ -1,8 +1,8 @@
 """What aten operators that multiply and sum cost, from the shapes of what they read and give.
 
-One formula for each operator, for a network that is traced (`flop_rules`) and for one that is
-planned (`hwn2n.network.operators.work`): both count the same, or a search would steer by other
-FLOPs than a budget is judged by. One multiply-add is one FLOP, as in fvcore.
+One formula for each operator, for a network that is traced (`hwn2n.hardware.flop_rules`) and for
+one that is planned (`work`): both count the same, or a search would steer by other FLOPs than a
+budget is judged by. One multiply-add is one FLOP, as in fvcore.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from hwn2n.hardware.einsum_flops import einsum_flops
+from hwn2n.network.operators.einsum_flops import einsum_flops
 
 Shape = Sequence[int]
 
