@@ -62,6 +62,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "policies, several steps, blocks": BLOCKS,
     "policies, blocks, budget prior": {**BLOCKS, **BY_BUDGET},
     DEFAULT: {**BLOCKS, **BY_BUDGET, **SCREENED},
+    f"{DEFAULT}, aligned": {**BLOCKS, **BY_BUDGET, **SCREENED, "align": True},
     SHIPPED: BLOCKS,
     SHIPPED_SCREENED: {**BLOCKS, **BY_BUDGET, **SCREENED},
     "policies, masks": {**UNITS, "strategy": "policies", "mask": True},

@@ -34,7 +34,6 @@ RECIPES: dict[str, Settings] = {
         validation_images=2500,
         project=True,
         forecast=True,
-        align=True,
         refits=2,
         anchor=True,
         annealing=3,
