@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from hwn2n.commands.request import (
     write_request,
 )
 from hwn2n.commands.result import Result, judged, prove, read_result
+from hwn2n.commands.site import site_of, workers_of
 from hwn2n.commands.starting import starting_policies
 from hwn2n.commands.subject import target_of
 from hwn2n.distil.datasets import Data
@@ -40,9 +41,7 @@ from hwn2n.run.scalars import with_scalars
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench, assemble
 from hwn2n.search.choose import choose
-from hwn2n.search.executors import Here, RayOptions, Site, ray_options
-from hwn2n.search.executors.ray_site import RaySite
-from hwn2n.search.executors.ray_start import import_ray
+from hwn2n.search.executors import RayOptions
 from hwn2n.search.finish import train_student
 from hwn2n.search.loop import Rounds, run_search
 from hwn2n.search.policies.shipped import shipped_policies
@@ -92,7 +91,7 @@ def compress(
     any training where that can be known, and `InterruptedRunError` (130) when `stop` was asked
     for: `resume` goes on.
     """
-    workers = _workers(ray)
+    workers = workers_of(ray)
     loaded_budget = UNCONSTRAINED if budget is None else load_budget(_as_source(budget))
     chosen = target_of(target, budget=loaded_budget)
     preferences = chosen.preferences if isinstance(recipe, str) else {}
@@ -127,7 +126,7 @@ def compress(
         try:
             source = None if budget is None else _as_source(budget)
             write_request(folder, request, teacher, source, starts)
-            site = stack.enter_context(_site(workers, reporter))
+            site = stack.enter_context(site_of(workers, reporter))
             bench = assemble(
                 teacher=teacher,
                 data=loaded_data,
@@ -158,7 +157,7 @@ def resume(
     `model`, `data` and `target` are needed only where the run was given objects. `ray` is as for
     `compress`, and need not be what the run was begun with.
     """
-    workers = _workers(ray)
+    workers = workers_of(ray)
     opened = RunFolder.open(Path(folder))
     request, budget, weights = read_request(opened)
     if opened.result.exists():
@@ -169,7 +168,7 @@ def resume(
     check_same_teacher(teacher, weights, opened)
     loaded_data = request.load_data(data)
     reporter = reporter or Silent()
-    with working_on(opened), _site(workers, reporter) as site:
+    with working_on(opened), site_of(workers, reporter) as site:
         bench = assemble(
             teacher=teacher,
             data=loaded_data,
@@ -228,24 +227,6 @@ def _work(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -
         raise InterruptedRunError(
             f"interrupted; go on with: hwn2n compress --resume {shlex.quote(str(folder.path))}"
         ) from error
-
-
-def _workers(ray: str | RayOptions | None) -> RayOptions | None:
-    """What was said about Ray; `InputError` now, before all work, where it is not installed."""
-    options = ray_options(ray)
-    if options is not None:
-        import_ray()
-    return options
-
-
-@contextmanager
-def _site(workers: RayOptions | None, reporter: Reporter) -> Iterator[Site]:
-    """Where candidates are measured and trained."""
-    if workers is None:
-        yield Here()
-        return
-    with closing(RaySite(workers, reporter.message)) as ray:
-        yield ray
 
 
 def _as_source(budget: str | os.PathLike[str] | Mapping[str, Any]) -> Any:
