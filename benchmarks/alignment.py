@@ -19,13 +19,12 @@ import torch
 from benchmarks.runs import RESULTS, public_name
 from benchmarks.study import Study, open_study, study_parser, write_study
 from hwn2n.budget.load import load_budget
-from hwn2n.budget.matrix import Constraints
-from hwn2n.hardware.measurement import Beside
 from hwn2n.hardware.target import Target
 from hwn2n.hardware.targets import build_target
-from hwn2n.network.decision import Decision
+from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.run.folder import RunFolder, read_json
-from hwn2n.search.alignment import Alignment
+from hwn2n.search.alignment import Alignment, short_readings
+from hwn2n.search.fitting.projection import free_widths
 
 COLUMN = "latency_p50"
 NARROWER = (0, 1, 2, 4, 8)
@@ -67,19 +66,12 @@ def target_of(device: str, runtime: str) -> Target:
 def narrowed(study: Study, target: Target, runtime: str, repeats: int) -> list[dict[str, Any]]:
     """Of each narrower teacher its share of the FLOPs, and its shares of the time as they came."""
     school, planner = study.school({}), study.planner
-    protocol = school.protocol("quick", Constraints(rows=()))
-    groups = planner.left(frozenset())[1].free
-
-    def measure(decision: Decision) -> Beside:
-        architecture = planner.plan(decision)
-        student = school.student(architecture, decision, seed=0)
-        shape = architecture.input_shape
-        return target.measure_beside(student, school.teacher, shape, [COLUMN], [COLUMN], protocol)
-
+    groups, _ = free_widths(planner, NOTHING)
+    measure = short_readings(planner, school, target, COLUMN)
     asked = Alignment(
         planner=planner, column=COLUMN, floor=1, measure=measure, headroom=lambda *_: 0.0
     )
-    step, whole, rows = asked.step(), planner.count(Decision()).flops, []
+    step, whole, rows = asked.step(), planner.count(NOTHING).flops, []
     for less in NARROWER:
         widths = {n: max(1, g.units - less) * g.step for n, g in groups.items()}
         shares = []

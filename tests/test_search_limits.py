@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -209,3 +210,10 @@ def test_the_result_compares_readings_of_the_same_minute(tmp_path: Path) -> None
     assert [row["limit_low"], row["limit_high"]] == ends
     assert row["value"] == result.student["cost"]["latency_p50"]["value"]
     assert row["verdict"] == "pass"
+
+
+def test_rows_that_a_reading_does_not_answer_say_nothing_of_its_headroom() -> None:
+    limits = Limits(small.budget("{sum: [{metric: latency, stat: p50, scale: 2s}], max: 1}"), {})
+    assert limits.known_headroom({"latency_p50": Reading(1.0)}, {}) == pytest.approx(0.5)
+    assert limits.known_headroom({"params": Reading(1.0)}, {}) == math.inf
+    assert limits.headroom({"params": Reading(1.0)}, {}) == -math.inf

@@ -17,10 +17,11 @@ from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.matrix import Constraints
 from hwn2n.hardware.measurement import Beside
 from hwn2n.hardware.target import Target
-from hwn2n.network.decision import Decision
+from hwn2n.network.channels import ChannelGroup
+from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.folder import RunFolder, read_json, write_json
-from hwn2n.search.fitting.projection import as_cost, upper_rows
+from hwn2n.search.fitting.projection import as_cost, free_widths, upper_rows
 from hwn2n.search.fitting.widths import Widths
 from hwn2n.search.limits import Limits
 from hwn2n.search.school import School
@@ -61,6 +62,25 @@ def aligned(
     if folder.alignment.exists():
         kept = read_json(folder.alignment)
         return settings.model_copy(update={"round_to": int(kept["round_to"])})
+
+    def headroom(decision: Decision, found: Beside) -> float:
+        counts = as_cost(planner.count(decision))
+        return limits.known_headroom({**counts, **found.cost}, found.teacher)
+
+    asked = Alignment(
+        planner=planner,
+        column=column,
+        floor=settings.min_width,
+        measure=short_readings(planner, school, target, column),
+        headroom=headroom,
+    )
+    step = asked.step()
+    write_json(folder.alignment, {"round_to": step, "column": column, "shares": asked.shares})
+    return settings.model_copy(update={"round_to": step})
+
+
+def short_readings(planner: Planner, school: School, target: Target, column: str) -> Measure:
+    """Reads `column` of a decision's network, not trained yet, and of the teacher in turns."""
     protocol = school.protocol("quick", Constraints(rows=()))
     shape = planner.teacher.input_shape
 
@@ -68,21 +88,7 @@ def aligned(
         student = school.student(planner.plan(decision), decision, seed=0)
         return target.measure_beside(student, school.teacher, shape, [column], [column], protocol)
 
-    def headroom(decision: Decision, found: Beside) -> float:
-        counts = {**as_cost(planner.count(decision)), **found.cost}
-        known = limits.given(found.teacher).only(counts)
-        return float(-known.residuals(counts).max())
-
-    asked = Alignment(
-        planner=planner,
-        column=column,
-        floor=settings.min_width,
-        measure=measure,
-        headroom=headroom,
-    )
-    step = asked.step()
-    write_json(folder.alignment, {"round_to": step, "column": column, "shares": asked.shares})
-    return settings.model_copy(update={"round_to": step})
+    return measure
 
 
 def timed_column(constraints: Constraints) -> str | None:
@@ -96,8 +102,8 @@ class Alignment:
     """Asks a target for the step of widths.
 
     `floor`: channels below which no layer goes. `headroom`: of a network that was read, as
-    `Limits.headroom` has it. `shares` are filled with what was read: the time of each network that
-    was tried, as a share of the teacher's, by its name.
+    `Limits.known_headroom` has it. `shares` are filled with what was read: the time of each network
+    that was tried, as a share of the teacher's, by its name.
     """
 
     planner: Planner
@@ -113,11 +119,12 @@ class Alignment:
         A finer one, which is not good enough but better than none, where the least widths of that
         are far outside the budget.
         """
-        base = self._narrowed(STEPS[-1], 0)
+        blocks = self._allowed(STEPS[-1])
+        base = self._of_widths(lambda group: blocks.at_most(group, group.width))
         whole = self._share("whole blocks", self.measure(base))
         work = self.planner.count(base).flops
         for step in STEPS:
-            narrower = self._narrowed(step, 1)
+            narrower = self._narrower(base, step)
             if narrower == base:
                 break
             share = self._share(f"{step} narrower", self.measure(narrower))
@@ -128,21 +135,21 @@ class Alignment:
         return 1
 
     def _fits(self, step: int) -> bool:
-        allowed, groups = self._allowed(step), self.planner.left(frozenset())[1].free
-        least = Decision(widths={name: allowed.least(group) for name, group in groups.items()})
+        least = self._of_widths(self._allowed(step).least)
         found = self.measure(least)
         self._share(f"multiples of {step}, least widths", found)
         return self.headroom(least, found) >= -FAR
 
-    def _narrowed(self, step: int, channels: int) -> Decision:
-        """Every group at the widest multiple of `step` that is narrower by `channels` at least."""
-        allowed, blocks = self._allowed(step), self._allowed(STEPS[-1])
-        widths = {}
-        for name, group in self.planner.left(frozenset())[1].free.items():
-            width = blocks.at_most(group, group.width)
-            less = width - channels * group.step
-            widths[name] = min(width, allowed.at_most(group, less)) if channels else width
-        return Decision(widths=widths)
+    def _narrower(self, base: Decision, step: int) -> Decision:
+        """Every group of `base` at the next multiple of `step` below, where there is one."""
+        allowed, now = self._allowed(step), base.widths
+        return self._of_widths(
+            lambda group: min(now[group.name], allowed.at_most(group, now[group.name] - group.step))
+        )
+
+    def _of_widths(self, width: Callable[[ChannelGroup], int]) -> Decision:
+        groups, _ = free_widths(self.planner, NOTHING)
+        return Decision(widths={name: width(group) for name, group in groups.items()})
 
     def _allowed(self, step: int) -> Widths:
         return Widths(round_to=step, floor=self.floor)

@@ -67,11 +67,11 @@ class Limits:
         where something that a row needs was not measured, inf where there is none. `teacher` as
         in `given`."""
         constraints = self.given(teacher)
-        if constraints.missing(cost):
-            return -math.inf
-        if not constraints.rows:
-            return math.inf
-        return float(-constraints.residuals(cost).max())
+        return -math.inf if constraints.missing(cost) else _room(constraints, cost)
+
+    def known_headroom(self, cost: Cost, teacher: Cost) -> float:
+        """The same of the rows that `cost` answers alone, whatever else others need."""
+        return _room(self.given(teacher).only(cost), cost)
 
     def judge(self, cost: Cost, beside: Beside) -> list[Judgement]:
         """The verdicts on all rows for a student of `cost`, measured `beside` its teacher.
@@ -99,6 +99,10 @@ class Limits:
             if not any(COLUMNS[name].learned for name in row.columns)
         ]
         return replace(self, budget=replace(self.budget, rows=tuple(kept)))
+
+
+def _room(constraints: Constraints, cost: Cost) -> float:
+    return float(-constraints.residuals(cost).max()) if constraints.rows else math.inf
 
 
 def by_share(value: float, share: tuple[float, float], whole: float) -> Reading:

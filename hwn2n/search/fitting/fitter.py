@@ -11,7 +11,14 @@ from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.search.fitting.forecast import LEAST_MARGIN, Forecast, Guess, forecast_for
-from hwn2n.search.fitting.projection import is_upper, project, topped_up, upper_rows, widened
+from hwn2n.search.fitting.projection import (
+    free_widths,
+    is_upper,
+    project,
+    topped_up,
+    upper_rows,
+    widened,
+)
 from hwn2n.search.settings import Settings
 
 
@@ -101,8 +108,7 @@ class Fitter:
         widths, and what need not have gone comes back, first where most went.
         """
         small = self._scaled_down(widened(self.planner, decision, self.allowed), guess)
-        _, channels = self.planner.left(decision.removed)
-        before = {n: decision.widths.get(n, group.width) for n, group in channels.free.items()}
+        _, before = free_widths(self.planner, decision)
         less = {n: w for n, w in small.widths.items() if w < before[n]}
         found = replace(decision, widths={**decision.widths, **less})
         assert self.forecast is not None

@@ -62,7 +62,7 @@ def project(
     upper, cost_of = upper_rows(constraints), forecast or as_cost
     if not upper.rows:
         return decision
-    groups, free = _free(planner, decision)
+    groups, free = free_widths(planner, decision)
 
     def scaled(numerator: int, denominator: int) -> Decision:
         widths = {
@@ -120,7 +120,7 @@ def topped_up(
     the limits choose nothing. As `project` otherwise.
     """
     upper, cost_of = upper_rows(constraints), forecast or as_cost
-    groups, now = _free(planner, decision)
+    groups, now = free_widths(planner, decision)
 
     def inside(candidate: Decision) -> bool:
         return upper.satisfied(cost_of(planner.count(candidate)))
@@ -173,7 +173,9 @@ def is_upper(row: Row) -> bool:
     )
 
 
-def _free(planner: Planner, decision: Decision) -> tuple[dict[str, ChannelGroup], dict[str, int]]:
+def free_widths(
+    planner: Planner, decision: Decision
+) -> tuple[dict[str, ChannelGroup], dict[str, int]]:
     """The groups of what is left whose widths may change, and the widths that they have."""
     _, channels = planner.left(decision.removed)
     groups = channels.free
