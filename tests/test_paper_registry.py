@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.paper import __main__ as command
 from benchmarks.paper.appendix import _evenly
@@ -15,11 +17,12 @@ from benchmarks.paper.lab import Lab, teacher_recipe
 from benchmarks.paper.listing import listing, state
 from benchmarks.paper.registry import ROWS, chosen
 from benchmarks.paper.results import body, entries_of, is_finished, keep, page, shown
-from benchmarks.paper.sizes import FULL, SIZES, SMALL, TINY
+from benchmarks.paper.sizes import FULL, NARROW, SIZES, SMALL, TINY
+from benchmarks.paper.students import STUDENTS, build_student
 from benchmarks.runs import RESULTS
 from hwn2n.distil.datasets import SOURCES
 from hwn2n.errors import InputError
-from hwn2n.network.teachers import TEACHERS
+from hwn2n.network.teachers import TEACHERS, build_teacher
 from hwn2n.search.recipes import RECIPES, build_settings
 from hwn2n.search.settings import settings_to_json
 
@@ -94,7 +97,7 @@ def test_sizes_cut_both_recipes_to_valid_settings() -> None:
     for name, recipe in RECIPES.items():
         before = settings_to_json(recipe)
         assert FULL.overrides(before) == {}
-        for size in (SMALL, TINY):
+        for size in (SMALL, NARROW, TINY):
             after = build_settings(name, size.overrides(before))
             assert after.final.max_images == size.images
             assert after.removal.updates == min(recipe.removal.updates, size.updates or 0)
@@ -102,6 +105,36 @@ def test_sizes_cut_both_recipes_to_valid_settings() -> None:
     cut = TINY.training(teacher_recipe("paper", "cifar10", "resnet18"))
     assert (cut.epochs, cut.schedule, cut.augment) == (2, "cosine", "crop-flip")
     assert "300 train images" in TINY.describe() and SIZES["full"].describe() == "in full"
+
+
+def test_a_narrow_lab_has_narrow_teachers_and_limits(tmp_path: Path) -> None:
+    def limits(name: str, params: int, lab: Lab) -> tuple[Any, ...]:
+        row = ROWS[name]
+        of = SimpleNamespace(params=params, input_shape=(3, 32, 32), classes=10)
+        return row.limits_of(lab, of)  # type: ignore[attr-defined, no-any-return]
+
+    arch = NARROW.arch("vgg19")
+    assert (arch, NARROW.arch("conv4"), SMALL.arch("vgg19")) == ("vgg19-w16", "conv4", "vgg19")
+    assert "4 times fewer channels" in NARROW.describe() and "fewer" not in SMALL.describe()
+    narrow = Lab(data_root=tmp_path, size=NARROW)
+    params = sum(p.numel() for p in build_teacher(arch, 3, 10, 32).parameters())
+    (limit,) = limits("table4-cifar10-vgg19-1m", params, narrow)
+    assert limit["max"] == round(1e6 * params / 20_035_018)
+    (limit,) = limits("table4-cifar10-vgg19-1m", 20_035_018, Lab(data_root=tmp_path))
+    assert limit["max"] == 1_000_000
+    several = limits("table4-cifar10-resnet18-several", params, narrow)
+    assert [limit["max"] for limit in several[1:]] == ["25%", "50%"]
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_designed_students_can_be_narrower(name: str) -> None:
+    full, narrow = (build_student(name, 3, 10, seed=0, narrower=n).eval() for n in (1, 4))
+    widths = [
+        [p.shape[0] for p in model.parameters() if p.dim() > 1][:-1] for model in (full, narrow)
+    ]
+    assert widths[0] == [4 * width for width in widths[1]]
+    with torch.inference_mode():
+        assert narrow(torch.rand(2, 3, 32, 32)).shape == (2, 10)
 
 
 def test_arms_of_the_appendix_have_equally_many_candidates() -> None:

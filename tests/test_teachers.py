@@ -26,6 +26,10 @@ def size(arch, channels=3, classes=10, pixels=32):
         ("resnet20", 3, 32, 272_474),
         ("resnet32", 3, 32, 466_906),
         ("resnet56", 3, 32, 855_770),
+        ("resnet18-w64", 3, 32, 11_173_962),
+        ("vgg19-w64", 3, 32, 20_035_018),
+        # by hand: channels 3, 2, 4, 8, 8, 16, 16, 16, 16 and a linear layer of 16 to 10
+        ("vgg11-w2", 3, 32, 9 * (6 + 8 + 32 + 64 + 128 + 3 * 256) + 2 * 86 + 170),
     ],
 )
 def test_parameters(arch, channels, pixels, parameters):
@@ -75,6 +79,9 @@ def test_seed_fixes_the_weights_and_leaves_the_global_generator_alone():
     ("arguments", "words"),
     [
         (("vgg12", 3, 10, 32), "vgg13"),
+        (("vgg12-w8", 3, 10, 32), "vgg13"),
+        (("resnet18-w0", 3, 10, 32), "resnet18-w16"),
+        (("conv4-w8", 1, 10, 28), "resnet18-w16"),
         (("conv4", 0, 10, 28), "in_channels"),
         (("conv4", 1, 1, 28), "num_classes"),
         (("conv4", 1, 10, 5), "at least 6 pixels"),

@@ -15,7 +15,7 @@ from benchmarks.paper.listing import listing
 from benchmarks.paper.registry import ROWS, chosen
 from benchmarks.paper.results import COMMAND, entries_of, is_finished, keep, page, path_of, shown
 from benchmarks.paper.rows import Row
-from benchmarks.paper.sizes import FULL, SMALL, TINY
+from benchmarks.paper.sizes import FULL, NARROW, SMALL, TINY
 from benchmarks.runs import RESULTS
 from hwn2n.errors import Hwn2nError, InterruptedRunError
 from hwn2n.run.progress import PlainLines
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    size = TINY if options.tiny else SMALL if options.reduced else FULL
-    results = options.results or (options.runs / "tiny-results" if options.tiny else RESULTS)
+    size = options.size
+    results = options.results or (options.runs / "tiny-results" if size is TINY else RESULTS)
     stop = Stop()
     lab = Lab(
         data_root=options.data_root,
@@ -101,8 +101,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--page", action="store_true", help="show the finished rows' tables, as docs/paper.md does")
     add("--recipe", choices=["fast", "paper", "both"], default="fast")
     add("--seeds", type=int, nargs="+", help="instead of the row's own")
-    add("--reduced", action="store_true", help=f"less of it: {SMALL.describe()}")
-    add("--tiny", action="store_true", help="only to see that it works; published nowhere")
+    sizes = parser.add_mutually_exclusive_group()
+    parser.set_defaults(size=FULL)
+    for name, size, said in (
+        ("--reduced", SMALL, f"less of it: {SMALL.describe()}"),
+        ("--narrow", NARROW, f"less still of CIFAR-10: {NARROW.describe()}"),
+        ("--tiny", TINY, "only to see that it works; published nowhere"),
+    ):
+        sizes.add_argument(name, dest="size", action="store_const", const=size, help=said)
     add("--data-root", type=Path, default=Path("data"), help="the folder of all data sets")
     add("--cifar-images", type=Path, help="a folder or .zip of CIFAR-10's images (JPEG)")
     add("--device", default="cpu", help="what trains and what is measured: cpu, cuda")

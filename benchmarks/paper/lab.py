@@ -65,9 +65,10 @@ class Lab:
     def teacher(self, data: str, arch: str, recipe: str) -> Teacher:
         """The teacher, taught if there is none yet, or on from where its training stopped.
 
+        `arch` is the paper's; the lab's size may have it narrower.
         Raises `InputError` where the data is not here, `InterruptedRunError` when stopped.
         """
-        images = self.images(data)
+        images, arch = self.images(data), self.size.arch(arch)
         path = self.folder(data, arch) / f"teacher-{recipe}.pt"
         how = self.size.training(teacher_recipe(recipe, data, arch))
         asked = path.with_suffix(".json")
@@ -87,11 +88,14 @@ class Lab:
             )
             write_json(asked, settings)
         loaded = load_teacher(path)
+        assert loaded.input_shape and loaded.classes, path  # `teach` wrote both
         return Teacher(
             path=path,
             arch=arch,
             images=images,
             params=sum(p.numel() for p in loaded.model.parameters()),
+            input_shape=loaded.input_shape,
+            classes=len(loaded.classes),
             settings=read_json(asked) if asked.exists() else settings,
             metadata=loaded.metadata,
         )
@@ -99,12 +103,14 @@ class Lab:
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A taught network in a file; `settings` are those of its training."""
+    """A taught network in a file, of images (C, H, W); `settings` are those of its training."""
 
     path: Path
     arch: str
     images: Images
     params: int
+    input_shape: tuple[int, int, int]
+    classes: int
     settings: dict[str, Any]
     metadata: dict[str, Any]
 

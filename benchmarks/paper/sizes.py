@@ -10,23 +10,28 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hwn2n.distil.recipes import TrainSettings
+from hwn2n.network.teachers import vgg
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
     """What is cut; None leaves it as the recipe has it.
 
-    `images`: of the train split, for teacher, search and final training. `epochs`: at most so many
-    of each training. `updates` and `rollouts`: at most, of each stage.
+    `images`: of the train split, for teacher, search and final training; `search_images` of them
+    for a candidate. `epochs`: at most so many of each training. `updates` and `rollouts`: at most,
+    of each stage. `narrower`: every layer of teachers, and of students that people designed, has
+    so many times fewer channels.
     """
 
     name: str
     images: int | None = None
+    search_images: int | None = None
     validation_images: int | None = None
     epochs: int | None = None
     search_epochs: int | None = None
     updates: int | None = None
     rollouts: int | None = None
+    narrower: int = 1
 
     @property
     def is_full(self) -> bool:
@@ -39,6 +44,7 @@ class Size:
             return "in full"
         cuts = [
             (self.images, "{:,} train images"),
+            (self.search_images, "{:,} for a candidate"),
             (self.validation_images, "{:,} validation images in the search"),
             (self.updates, "{} updates a stage"),
             (self.rollouts, "{} rollouts"),
@@ -46,7 +52,16 @@ class Size:
             (self.epochs, "{} epochs of final training"),
         ]
         said = [text.format(value) for value, text in cuts if value is not None]
-        return f"{self.name}: at most {', '.join(said)}"
+        text = f"{self.name}: at most {', '.join(said)}"
+        if self.narrower > 1:
+            text += f"; teachers and designed students have {self.narrower} times fewer channels"
+        return text
+
+    def arch(self, name: str) -> str:
+        """A VGG or ResNet of the paper at this size, and any other as it is."""
+        if self.narrower == 1 or not name.startswith(("vgg", "resnet")):
+            return name
+        return f"{name}-w{vgg.WIDTH // self.narrower}"
 
     def training(self, settings: TrainSettings) -> TrainSettings:
         """A training cut to this size; a stepped schedule becomes a cosine, to end at 0 too."""
@@ -67,7 +82,7 @@ class Size:
         found: dict[str, Any] = {
             "final": {name: _plain(value) for name, value in vars(final).items()},
             "train.epochs": min(train.epochs, self.search_epochs or train.epochs),
-            "train.max_images": _least(train.max_images, self.images),
+            "train.max_images": _least(train.max_images, self.search_images or self.images),
             "validation_images": _least(settings["validation_images"], self.validation_images),
         }
         for stage in ("removal", "shrinkage"):
@@ -104,6 +119,19 @@ SMALL = Size(
 )
 """`--reduced`: minutes to hours of one core for a row, rather than days of a GPU."""
 
+NARROW = Size(
+    name="narrow",
+    images=10_000,
+    search_images=4_000,
+    validation_images=1_000,
+    epochs=10,
+    search_epochs=1,
+    updates=4,
+    rollouts=5,
+    narrower=4,
+)
+"""`--narrow`: what a core without a GPU does of CIFAR-10, ten minutes to an hour for a row."""
+
 TINY = Size(
     name="tiny",
     images=300,
@@ -115,4 +143,4 @@ TINY = Size(
 )
 """`--tiny`: seconds, to see that a row works; its figures mean nothing and are never published."""
 
-SIZES: dict[str, Size] = {size.name: size for size in (FULL, SMALL, TINY)}
+SIZES: dict[str, Size] = {size.name: size for size in (FULL, SMALL, NARROW, TINY)}

@@ -59,7 +59,7 @@ class PruningRow(Row):
         if lab.size.is_full:
             return how
         few = min(how.criterion_images, lab.size.images or how.criterion_images)
-        most = 64 if lab.size.name == "small" else 24
+        most = 24 if lab.size.name == "tiny" else 64 // lab.size.narrower
         return replace(how, channels=most, updates=10, criterion_images=few, check=4)
 
 

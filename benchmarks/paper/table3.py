@@ -33,22 +33,26 @@ TEACHERS = (("cifar10", "vgg19"), ("cifar10", "resnet18"))
 
 
 class Designed(Rival):
-    """A network of `students.py`, with fresh weights."""
+    """A network of `students.py`, `narrower` times narrower, with fresh weights."""
 
     weights = "fresh"
 
-    def __init__(self, student: str) -> None:
+    def __init__(self, student: str, narrower: int = 1) -> None:
         self.student = student
+        self.narrower = narrower
 
     def options(self) -> dict[str, Any]:
         """Which one."""
-        return {"student": self.student}
+        return {"student": self.student} | (
+            {"narrower": self.narrower} if self.narrower > 1 else {}
+        )
 
     def find(self, problem: Problem, seed: int) -> Found:
         """The network; the seed is that of its weights."""
         data = problem.data
         own = derive_seed(seed, FINAL, self.student)
-        model = build_student(self.student, data.in_channels, data.num_classes, seed=own)
+        shape = data.in_channels, data.num_classes
+        model = build_student(self.student, *shape, seed=own, narrower=self.narrower)
         return Found(model=model.eval())
 
 
@@ -71,7 +75,7 @@ class DesignedRow(Row):
         for seed in seeds:
             designed = contest(
                 lab, teacher, self.student, recipe, seed,
-                lambda _: Designed(self.student), weights="fresh",
+                lambda _: Designed(self.student, lab.size.narrower), weights="fresh",
             )  # fmt: skip
             arms[name].append(designed)
             asked = Search(

@@ -12,11 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
+
 from benchmarks.paper.figures import CIFAR10_1M, MNIST_20K, Figure
 from benchmarks.paper.lab import Lab, Teacher
 from benchmarks.paper.rows import Row, Runs
 from benchmarks.paper.search import SAME, Search, search, students, uniform
 from hwn2n.budget.columns import find_column
+from hwn2n.network.teachers import build_teacher
 
 Limit = Mapping[str, Any]
 
@@ -38,15 +41,16 @@ class LimitedRow(Row):
             SAME: [],
         }
         slug = self.name.removeprefix("table4-")
+        limits = self.limits_of(lab, teacher)
         for seed in seeds:
-            asked = Search(what=slug, recipe=recipe, seed=seed, limits=self.limits)
+            asked = Search(what=slug, recipe=recipe, seed=seed, limits=limits)
             student = search(lab, teacher, asked)
             arms["student"].append(student)
             other = Search(
                 what=f"{slug}-random",
                 recipe=recipe,
                 seed=seed,
-                limits=self.limits,
+                limits=limits,
                 overrides={"strategy": "random"},
             )
             arms["random actions"].append(search(lab, teacher, other))
@@ -54,6 +58,19 @@ class LimitedRow(Row):
                 narrowed = uniform(lab, teacher, asked, student["params"])
                 arms[SAME].append(narrowed)
         return teacher, arms
+
+    def limits_of(self, lab: Lab, teacher: Teacher) -> tuple[Limit, ...]:
+        """The row's limits; of a teacher that the lab has narrower, parameters in proportion."""
+        if lab.size.arch(self.arch) == self.arch:
+            return self.limits
+        channels, pixels, _ = teacher.input_shape
+        with torch.device("meta"):
+            whole = build_teacher(self.arch, channels, teacher.classes, pixels)
+        share = teacher.params / sum(p.numel() for p in whole.parameters())
+        return tuple(
+            {**limit, "max": round(share * limit["max"])} if limit["metric"] == "params" else limit
+            for limit in self.limits
+        )
 
     def lines(self, entry: Mapping[str, Any]) -> list[list[str]]:
         """As of every row, and what each limit came to."""
@@ -99,7 +116,7 @@ ROWS: tuple[Row, ...] = (
         "CIFAR-10, VGG-19, a million parameters",
         "cifar10",
         "vgg19",
-        {"metric": "params", "max": "1M"},
+        {"metric": "params", "max": 1_000_000},
         paper=CIFAR10_1M,
     ),
     _limited(
@@ -117,7 +134,7 @@ ROWS: tuple[Row, ...] = (
         "CIFAR-10, ResNet-18, several limits at once",
         "cifar10",
         "resnet18",
-        {"metric": "params", "max": "1M"},
+        {"metric": "params", "max": 1_000_000},
         {"metric": "flops", "max": "25%"},
         _LATENCY,
     ),

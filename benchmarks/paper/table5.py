@@ -65,7 +65,7 @@ class TransferRow(Row):
         if arm == SCRATCH:
             policies, what = (), "first-updates"
         elif arm == BIAS:
-            folder = lab.folder(self.data, self.arch)
+            folder = lab.folder(self.data, teacher.arch)
             policies = tuple(
                 bias_alone(path, folder / f"{what}-{recipe}-{seed}-{path.name}", seed)
                 for path in policies

@@ -18,7 +18,8 @@ def teach(
         str,
         typer.Argument(
             metavar="ARCH",
-            help="conv4, digits-cnn, vgg11/13/16/19, resnet18/34 (paper) or resnet20/32/56.",
+            help="conv4, digits-cnn, vgg11/13/16/19, resnet18/34 (paper) or resnet20/32/56; "
+            "resnet18-w16 begins with 16 channels instead of 64.",
         ),
     ],
     out: Annotated[

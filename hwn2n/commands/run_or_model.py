@@ -12,7 +12,7 @@ from hwn2n.commands.subject import load_subject
 from hwn2n.errors import InputError
 from hwn2n.network.files import Teacher
 from hwn2n.network.files.architectures import build_architecture, is_factory
-from hwn2n.network.teachers import TEACHERS, build_teacher
+from hwn2n.network.teachers import build_teacher, factory_of
 from hwn2n.run.folder import RunFolder
 
 _CLASSES = 10
@@ -33,7 +33,7 @@ def subject_of(
     unsafe_pickle: bool,
 ) -> Teacher:
     """The network of a file or object; of an architecture's name, with random weights."""
-    named = isinstance(model, str) and (model in TEACHERS or is_factory(model))
+    named = isinstance(model, str) and (factory_of(model) is not None or is_factory(model))
     if named and arch is None and not Path(str(model)).exists():
         return untrained(str(model), input_shape)
     return load_subject(model, arch=arch, input_shape=input_shape, unsafe_pickle=unsafe_pickle)

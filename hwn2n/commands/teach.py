@@ -63,16 +63,16 @@ def teach(
 ) -> Taught:
     """Train the architecture `arch` on a data set and write it to `out`.
 
-    `arch` is a name in `network.teachers.TEACHERS`; `data` as `distil.datasets.load_data` takes
-    it, fetched if it is missing and `download` says so; `recipe` settings or a name in
-    `TEACHER_RECIPES`, by default what suits the data. `seed` is that of the weights and the order
-    of images. `validation` and `split_seed` make the validation split, which a later compression
-    must share so that it chooses by images the teacher never saw: they are written into the file,
-    and `compress` takes them from there. Ends with the best validation epoch where the recipe says
-    so. `checkpoint` is a file that each epoch writes and the next call goes on from, to the last
-    bit; it is gone once `out` is there. `stop` ends the training after an epoch. Raises
-    `InputError` for what cannot be used, before any training, and `InterruptedRunError` when
-    stopped.
+    `arch` is a name that `network.teachers.build_teacher` takes; `data` as
+    `distil.datasets.load_data` takes it, fetched if it is missing and `download` says so; `recipe`
+    settings or a name in `TEACHER_RECIPES`, by default what suits the data. `seed` is that of the
+    weights and the order of images. `validation` and `split_seed` make the validation split, which
+    a later compression must share so that it chooses by images the teacher never saw: they are
+    written into the file, and `compress` takes them from there. Ends with the best validation epoch
+    where the recipe says so. `checkpoint` is a file that each epoch writes and the next call goes
+    on from, to the last bit; it is gone once `out` is there. `stop` ends the training after an
+    epoch. Raises `InputError` for what cannot be used, before any training, and
+    `InterruptedRunError` when stopped.
     """
     reporter = reporter or Silent()
     out = Path(out)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hwn2n.errors import InputError, one_line
 from hwn2n.importing import import_user_module
 from hwn2n.network.files.weights import check_names_and_shapes
-from hwn2n.network.teachers import TEACHERS, build_teacher
+from hwn2n.network.teachers import TEACHERS, build_teacher, factory_of
 
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -34,13 +34,13 @@ def build_architecture(
 ) -> tuple[nn.Module, tuple[int, int, int] | None]:
     """The module that `arch` names, and the shape (C, H, W) of its images where that is known.
 
-    A factory is called with `arch_kwargs`. For a name of `TEACHERS`, `in_channels`, `num_classes`
-    and `image_size` come from `arch_kwargs`; else the first two from the shapes of `weights`, the
-    last from `input_shape`.
+    A factory is called with `arch_kwargs`. For a name that `factory_of` knows, `in_channels`,
+    `num_classes` and `image_size` come from `arch_kwargs`; else the first two from the shapes of
+    `weights`, the last from `input_shape`.
     """
     if is_factory(arch):
         return _call_factory(arch, arch_kwargs), input_shape
-    if arch not in TEACHERS:
+    if factory_of(arch) is None:
         known = ", ".join(sorted(TEACHERS))
         raise InputError(
             f"--arch must be one of {known}, or package.module:factory, but it is {arch!r}"

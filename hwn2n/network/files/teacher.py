@@ -30,7 +30,7 @@ class Teacher:
     program: ExportedProgram | None = None
     """The exported program, when the file is a `.pt2`."""
     arch: str | None = None
-    """A name of `hwn2n.network.teachers.TEACHERS`, or "package.module:factory"."""
+    """A name that `hwn2n.network.teachers` knows, or "package.module:factory"."""
     input_shape: tuple[int, int, int] | None = None
     """(C, H, W) of one image."""
     classes: tuple[str, ...] | None = None

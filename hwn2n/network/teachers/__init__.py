@@ -1,11 +1,14 @@
 """The teachers that hwn2n can train itself: those of the paper, smaller ones and a demo network.
 
-`TEACHERS` names them; `build_teacher` makes one for a data set. Every layer that a policy may
+`TEACHERS` names them, and a VGG or ResNet of another width is called `resnet18-w16`: 16 channels in
+its first stage instead of 64, and in all others in proportion. `build_teacher` makes one for a data
+set. Every layer that a policy may
 remove is a module of its own, and every teacher goes through `torch.export` with a free batch.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -18,20 +21,24 @@ from hwn2n.network.teachers.conv4 import Conv4, DigitsCNN
 from hwn2n.network.teachers.resnet import ResNet
 from hwn2n.network.teachers.vgg import VGG
 
-__all__ = ["TEACHERS", "Factory", "build_teacher"]
+__all__ = ["TEACHERS", "Factory", "build_teacher", "factory_of"]
 
 
 # (in_channels, num_classes, image_size) -> the untrained network
 Factory = Callable[[int, int, int], nn.Module]
 
 
-def _vgg(name: str, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
-    return VGG(vgg.STAGES[name], in_channels, num_classes, image_size)
+def _vgg(
+    name: str, in_channels: int, num_classes: int, image_size: int, width: int = vgg.WIDTH
+) -> nn.Module:
+    return VGG(vgg.STAGES[name], in_channels, num_classes, image_size, width)
 
 
-def _resnet(name: str, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
-    width, blocks = resnet.STAGES[name]
-    return ResNet(width, blocks, in_channels, num_classes)
+def _resnet(
+    name: str, in_channels: int, num_classes: int, image_size: int, width: int | None = None
+) -> nn.Module:
+    usual, blocks = resnet.STAGES[name]
+    return ResNet(width or usual, blocks, in_channels, num_classes)
 
 
 TEACHERS: dict[str, Factory] = {
@@ -48,6 +55,16 @@ TEACHERS: dict[str, Factory] = {
     "resnet56": partial(_resnet, "resnet56"),
 }
 
+_OF_WIDTH = re.compile(r"(?P<name>(vgg|resnet)\d+)-w(?P<width>[1-9]\d{0,3})")
+
+
+def factory_of(arch: str) -> Factory | None:
+    """What builds the architecture of that name, None where there is none of it."""
+    if found := _OF_WIDTH.fullmatch(arch):
+        usual = TEACHERS.get(found["name"])
+        return None if usual is None else partial(usual, width=int(found["width"]))
+    return TEACHERS.get(arch)
+
 
 def build_teacher(
     arch: str, in_channels: int, num_classes: int, image_size: int, *, seed: int | None = None
@@ -55,7 +72,7 @@ def build_teacher(
     """An untrained teacher, in train mode, on the CPU.
 
     Args:
-        arch: a name in `TEACHERS`.
+        arch: a name in `TEACHERS`, or one such as `vgg19-w16`.
         in_channels: channels of an image, at least 1.
         num_classes: number of logits, at least 2.
         image_size: height and width of an image in pixels.
@@ -64,8 +81,12 @@ def build_teacher(
     Raises:
         InputError: unknown name, or numbers that the network cannot take.
     """
-    if arch not in TEACHERS:
-        raise InputError(f"arch must be one of {', '.join(sorted(TEACHERS))}, but got {arch!r}")
+    factory = factory_of(arch)
+    if factory is None:
+        known = ", ".join(sorted(TEACHERS))
+        raise InputError(
+            f"arch must be one of {known}, or a width such as resnet18-w16, but got {arch!r}"
+        )
     if in_channels < 1:
         raise InputError(f"in_channels must be at least 1, but got {in_channels}")
     if num_classes < 2:
@@ -73,7 +94,7 @@ def build_teacher(
     if image_size < 1:
         raise InputError(f"image_size must be at least 1 pixel, but got {image_size}")
     if seed is None:
-        return TEACHERS[arch](in_channels, num_classes, image_size)
+        return factory(in_channels, num_classes, image_size)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return TEACHERS[arch](in_channels, num_classes, image_size)
+        return factory(in_channels, num_classes, image_size)

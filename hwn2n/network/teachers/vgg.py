@@ -20,7 +20,8 @@ STAGES: dict[str, tuple[int, int, int, int, int]] = {
     "vgg16": (2, 2, 3, 3, 3),
     "vgg19": (2, 2, 4, 4, 4),
 }
-WIDTHS = (64, 128, 256, 512, 512)
+WIDTH = 64
+"""Channels of the first stage; the following have 2, 4, 8 and 8 times as many."""
 
 
 class VGG(nn.Module):
@@ -35,6 +36,7 @@ class VGG(nn.Module):
         in_channels: channels of an image.
         num_classes: number of logits.
         image_size: height and width of an image in pixels; decides which pools are left out.
+        width: channels of the first stage.
 
     Shapes: (N, in_channels, image_size, image_size) to (N, num_classes).
     """
@@ -45,24 +47,26 @@ class VGG(nn.Module):
         in_channels: int = 3,
         num_classes: int = 10,
         image_size: int = 32,
+        width: int = WIDTH,
     ) -> None:
         super().__init__()
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        width, size, number = in_channels, image_size, count(1)
-        for stage, (convolutions, outputs) in enumerate(zip(stages, WIDTHS, strict=True), start=1):
+        inputs, size, number = in_channels, image_size, count(1)
+        for stage, convolutions in enumerate(stages, start=1):
+            outputs = width * min(2 ** (stage - 1), 8)
             for _ in range(convolutions):
                 n = next(number)
-                layers[f"conv{n}"] = nn.Conv2d(width, outputs, 3, padding=1, bias=False)
+                layers[f"conv{n}"] = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
                 layers[f"bn{n}"] = nn.BatchNorm2d(outputs)
                 layers[f"relu{n}"] = nn.ReLU()
-                width = outputs
+                inputs = outputs
             if size >= 2:
                 layers[f"pool{stage}"] = nn.MaxPool2d(2)
                 size //= 2
         self.features = nn.Sequential(layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.classifier = nn.Linear(width, num_classes)
+        self.classifier = nn.Linear(inputs, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, C, H, W)."""
