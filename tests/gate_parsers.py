@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
@@ -78,4 +79,6 @@ def _shown(token: Token) -> str:
     children: list[Any] = token.children or []
     strange = [child.type for child in children if child.type not in ("text", "text_special")]
     assert not strange, (strange, token.content)
-    return "".join(child.content for child in children)
+    text = "".join(child.content for child in children)
+    assert not re.search(r"[@#](?!\u200b)", text), text  # GitHub would link it
+    return re.sub(r"([@#])\u200b", r"\1", text)

@@ -14,13 +14,14 @@ import pytest
 from gate_parsers import commands, page
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from hwn2n.budget.judgement import Change, Judgement, Verdict
 from hwn2n.cli.check import Format
 from hwn2n.cli.check_tables import check_text
 from hwn2n.gate.github import append_summary, failure, github
 from hwn2n.gate.junit import junit
-from hwn2n.gate.markdown import markdown
+from hwn2n.gate.markdown import escaped, markdown
 from hwn2n.gate.outcome import Check
 from hwn2n.gate.reports import FORMATS, REPORTS, as_json
 from hwn2n.gate.table import cells, clean, headings, remarks
@@ -403,6 +404,13 @@ def test_markdown_shows_the_table() -> None:
     assert heading == f"hwn2n check: {ALL.summary}"
     assert table == [list(headings(ALL)), *map(list, cells(ALL))]
     assert items == remarks(ALL)
+
+
+def test_names_call_nobody_and_mark_no_issue() -> None:
+    text = escaped("@someone, owner/name#1 and #2")
+    (paragraph,) = [t for t in MarkdownIt("commonmark").parse(text) if t.type == "inline"]
+    shown = "".join(child.content for child in paragraph.children or [])
+    assert shown == "@\u200bsomeone, owner/name#\u200b1 and #\u200b2"
 
 
 @given(nasty_checks())

@@ -13,6 +13,9 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", "|": "&#124;", "\\": "&#92;"}
 # What else has a meaning inside a line: code, emphasis, links, strikethrough, the end of a
 # heading, GitHub's formulas.
 _ESCAPED = "`*_[]~#$"
+# In a comment "@name" calls somebody and "#1" or "owner/name#1" leaves a mark at an issue, escaped
+# or not, for GitHub looks for them in the finished page: a space of no width ends them.
+_LINKS = {sign: f"{sign}&#8203;" for sign in "@#"}
 
 
 def markdown(check: Check) -> str:
@@ -37,6 +40,10 @@ def _row(texts: tuple[str, ...] | list[str]) -> str:
 
 def escaped(text: str) -> str:
     """`text` as markdown that shows just that, in a cell, a heading or a list."""
-    return "".join(
-        _ENTITIES.get(sign) or (f"\\{sign}" if sign in _ESCAPED else sign) for sign in clean(text)
-    )
+    return "".join(_escaped(sign) for sign in clean(text))
+
+
+def _escaped(sign: str) -> str:
+    if sign in _ENTITIES:
+        return _ENTITIES[sign]
+    return ("\\" if sign in _ESCAPED else "") + _LINKS.get(sign, sign)
