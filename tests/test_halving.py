@@ -12,7 +12,7 @@ import torch
 
 from hwn2n.errors import InputError
 from hwn2n.network.decision import Decision
-from hwn2n.run.candidate import State
+from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.folder import RunFolder
 from hwn2n.search.assemble import Workbench, assemble
 from hwn2n.search.halving import estimates, kept
@@ -103,6 +103,28 @@ def test_the_rest_is_stopped_and_never_chosen(bench: Any) -> None:
     assert all(row.accuracy <= least for row in rows if row.state is State.STOPPED)
     chosen = {candidate.id for candidate in halved.ledger.best()}
     assert chosen == {row.id for row in rows if row.state is State.TRAINED}
+
+
+def test_a_kill_while_rows_are_written_leaves_none_of_them(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who goes on depends on all of an update: with some of them there it would be others."""
+    whole, cut = bench(halving_epochs=1), bench(halving_epochs=1)
+    rows = list(whole.evaluator.evaluate(proposals(4), epsilon=0.0))
+    add = cut.ledger.add
+
+    def killed(candidate: Candidate) -> Candidate:
+        if candidate.rollout == 2:
+            raise KeyboardInterrupt
+        return add(candidate)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(cut.ledger, "add", killed)
+    with pytest.raises(KeyboardInterrupt):
+        list(cut.evaluator.evaluate(proposals(4), epsilon=0.0))
+    assert cut.ledger.candidates() == []
+    monkeypatch.undo()
+    again = list(cut.evaluator.evaluate(proposals(4), epsilon=0.0))
+    assert [row.comparable() for row in again] == [row.comparable() for row in rows]
 
 
 def test_a_repeat_of_one_that_was_stopped_is_worth_the_same(bench: Any) -> None:

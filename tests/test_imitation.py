@@ -74,6 +74,14 @@ def test_copies_of_a_network_count_once_and_the_earlier_of_equals_first() -> Non
     assert chosen(rows[:2], 9) == [1, 2]
 
 
+def test_a_network_trained_several_times_counts_by_its_mean() -> None:
+    lucky = candidate(0, key="a", reward=0.9, accuracy=0.9)
+    again = candidate(2, key="a", reward=0.4, accuracy=0.4, iteration=1, actions=(0, 1))
+    rows = [lucky, candidate(1, reward=0.6, accuracy=0.6), again]
+    assert chosen(rows, 2) == [1, 0] and chosen(rows, 2, by="accuracy") == [1, 0]
+    assert chosen(rows, 2, until=0) == [0, 1], "not yet trained again"
+
+
 def test_what_came_after_the_update_does_not_count() -> None:
     rows = [candidate(1, iteration=0, reward=0.1), candidate(2, iteration=1, reward=0.9)]
     assert chosen(rows, 1, until=0) == [1]

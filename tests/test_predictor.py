@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pytest
 import small
 from scipy.stats import kendalltau
 
@@ -107,6 +110,17 @@ def test_no_accuracy_is_too_good_or_too_bad() -> None:
     rows = [trained(n, d, float(n % 2)) for n, d in enumerate(drawn(20))]
     rows += [trained(20 + n, d, None) for n, d in enumerate(drawn(5, seed=3))]
     assert all(0.0 <= guess <= 1.0 for guess in guesses(rows, drawn(20, seed=2)))
+
+
+def test_a_guess_far_from_all_that_is_known_is_a_share_too() -> None:
+    """Along a line through nearly equal networks the log-odds of another go anywhere."""
+    near = [Decision(widths={"conv1": 8, "conv2": 8 - n % 2, "conv3": 6}) for n in range(8)]
+    rows = [trained(n, d, 0.05 + 0.11 * n) for n, d in enumerate(near)]
+    predictor = AccuracyPredictor(PLANNER)
+    predictor.fit(rows)
+    predictor._fitted = SimpleNamespace(predict=lambda rows: np.array([-2000.0, 2000.0]))  # type: ignore[assignment]
+    low, high = predictor.expected([(d, PLANNER.count(d)) for d in near[:2]])
+    assert low == pytest.approx(1e-3) and high == pytest.approx(1 - 1e-3)
 
 
 def test_equal_accuracies_give_equal_guesses() -> None:

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
 import pytest
 import small
 import typer.main
@@ -20,6 +21,7 @@ from hwn2n.network.capture import capture
 from hwn2n.network.counts import count, count_each
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
+from hwn2n.reporting import trade_off
 from hwn2n.reporting.axes import axis_for, log_ticks, quantity
 from hwn2n.reporting.facts import RunFacts
 from hwn2n.reporting.layer_times import by_layer, layer_seconds
@@ -38,6 +40,21 @@ BUDGET = small.budget("{metric: params, max: 100}", "{metric: flops, max: 10}")
 def table() -> LayerTable:
     captured = capture(small.small_teacher().model, small.SHAPE, None)
     return LayerTable(Planner(captured.architecture), small.settings())
+
+
+@pytest.mark.parametrize(
+    ("column", "values"), [("params", (100, 150, 200)), ("throughput", (200, 150, 100))]
+)
+def test_the_line_of_the_front_is_nowhere_above_what_was_reached(
+    column: str, values: tuple[float, ...]
+) -> None:
+    """It goes along with the accuracy of a network until the next one's cost, and up there."""
+    found = [candidate(i, cost={column: v}, accuracy=a)
+             for i, (v, a) in enumerate(zip(values, (0.8, 0.9, 0.95), strict=True))]  # fmt: skip
+    figure = go.Figure()
+    trade_off._front(figure, pareto_front(found, column), column, axis_for(column, [*values]))
+    (line,) = figure.data
+    assert line.line.shape == "hv" and list(line.y) == [80.0, 90.0, 95.0]
 
 
 def test_the_front_is_what_no_other_beats_on_both() -> None:

@@ -90,6 +90,27 @@ def test_best_by_reward_then_age_each_network_once(ledger: Ledger) -> None:
     assert [(row.key, row.id) for row in ledger.best()] == [("e", 5), ("b", 2), ("c", 3), ("a", 1)]
 
 
+def test_a_network_trained_several_times_is_ranked_by_its_mean(ledger: Ledger) -> None:
+    """Each training's row has the mean so far: the first may be the luckiest."""
+    for i, (key, reward) in enumerate([("lucky", 0.95), ("steady", 0.8), ("lucky", 0.7)]):
+        ledger.add(candidate(0, i, key=key, reward=reward))
+    ledger.add(candidate(1, 0, key="lucky", reward=0.7, state=State.REUSED, same_as=1))
+    assert [(row.key, row.id) for row in ledger.best()] == [("steady", 2), ("lucky", 3)]
+    best = ledger.standing("removal", 0).best
+    assert best is not None and best.key == "steady"
+
+
+def test_what_is_written_together_is_there_all_or_not_at_all(ledger: Ledger) -> None:
+    with pytest.raises(KeyboardInterrupt), ledger.together():
+        ledger.add(candidate(0, 0))
+        raise KeyboardInterrupt
+    assert ledger.candidates() == []
+    with ledger.together():
+        ledger.add(candidate(0, 0))
+        ledger.add(candidate(0, 1))
+    assert len(ledger.candidates()) == 2
+
+
 def test_standing(ledger: Ledger) -> None:
     ledger.add(candidate(0, 0, reward=-1.0, satisfied=False, accuracy=None))
     standing = ledger.standing("removal", 0)

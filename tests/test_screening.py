@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import small
+from torch import nn
 
+from hwn2n.budget.cost import Reading
+from hwn2n.distil.feed import DivergedError
 from hwn2n.errors import InterruptedRunError
+from hwn2n.hardware.measurement import Effort
 from hwn2n.network.counts import Counts
 from hwn2n.network.decision import Decision
-from hwn2n.run.candidate import Candidate
+from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench
 from hwn2n.search.learners.base import Learner
@@ -119,6 +124,49 @@ def test_what_is_known_is_not_guessed(workbench: Make) -> None:
     [row] = bench.evaluator.evaluate([proposal], epsilon=0.0)
     made = screening(bench)
     assert earn(made, [proposal.decision]) == [pytest.approx(row.reward)]
+
+
+class Slow(small.OddTarget):
+    """Reads three times what a forecast expects."""
+
+    def odd(self, reading: Reading, effort: Effort) -> Reading:
+        return replace(reading, value=3 * reading.value)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.3])
+def test_what_was_measured_outside_earns_nothing_whatever_a_forecast_says(
+    workbench: Make, epsilon: float
+) -> None:
+    """Skipped at once, or trained while the constraint was soft."""
+    bench = workbench("{metric: latency, stat: p50, max: 60%}", target=Slow(), refits=0)
+    proposal = Proposal(decision=widths(4)[0], place=Place("shrinkage", 0, 0), actions=(1,))
+    [row] = bench.evaluator.evaluate([proposal], epsilon=epsilon)
+    assert not row.satisfied
+    assert row.state is (State.TRAINED if epsilon else State.SKIPPED)
+    made = screening(bench)
+    known = [Decision.from_json(row.decision)]
+    inside = [n is not None and made._inside(n.counts) for n in made.networks(known)]
+    assert inside == [True], "by the forecast"
+    assert earn(made, known) == [None]
+    assert choose(made, [*widths(1), *known, *widths(2)], 2) == [0, 2]
+
+
+def test_what_nobody_can_train_earns_what_its_candidate_earned(workbench: Make) -> None:
+    bench = workbench(HALF)
+
+    def diverge(student: nn.Module, **how: Any) -> Any:
+        raise DivergedError("the loss must be finite, but is NaN")
+
+    bench.school.train_briefly = diverge  # type: ignore[method-assign]
+    proposal = Proposal(decision=widths(4)[0], place=Place("shrinkage", 0, 0), actions=(1,))
+    [row] = bench.evaluator.evaluate([proposal], epsilon=0.0)
+    made = screening(bench)
+    assert earn(made, [Decision.from_json(row.decision)]) == [row.reward] == [-1.0]
+
+
+def test_a_single_one_is_the_most_promising(workbench: Make) -> None:
+    made = screening(workbench())
+    assert choose(made, widths(1, 2, 7, 4), 1) == [2]
 
 
 @pytest.mark.parametrize("strategy", ["policies", "random", "evolution"])

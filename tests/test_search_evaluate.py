@@ -229,6 +229,22 @@ def test_a_training_that_diverges_is_illegal(make: Make) -> None:
     assert not row.satisfied and row.cost["params"]["value"] == 315
 
 
+def test_a_training_that_diverged_is_not_tried_again(make: Make) -> None:
+    """With the same seed it would diverge again."""
+    bench, tried = make(), []
+
+    def diverge(student: nn.Module, **how: Any) -> Any:
+        tried.append(how["seed"])
+        raise DivergedError("the loss must be finite, but is NaN")
+
+    bench.bench.school.train_briefly = diverge  # type: ignore[method-assign]
+    first, *others = (bench(NARROW) for _ in range(3))
+    assert len(tried) == 1
+    for row in others:
+        assert (row.state, row.reward, row.same_as) == (State.ILLEGAL, -1.0, first.id)
+        assert row.reason == first.reason
+
+
 def test_really_diverging(make: Make) -> None:
     row = make(train__lr=1e30, train__optimizer="sgd")(NARROW)
     assert row.state is State.ILLEGAL and row.reason and "finite" in row.reason

@@ -87,6 +87,10 @@ def test_later_overrides_win_and_recipes_stay() -> None:
             {"shrinkage.rollouts": 1, "strategy": "policies"},
             "settings: with advantage leave-one-out shrinkage.rollouts must be at least 2, but is",
         ),
+        (
+            {"removal.updates": 0, "shrinkage.updates": 0, "anchor": False},
+            "settings: one of removal.updates, shrinkage.updates and anchor must give a candidate",
+        ),
     ],
 )
 def test_what_cannot_be_is_named(overrides: dict[Any, Any], message: str) -> None:

@@ -107,8 +107,7 @@ def _front(figure: go.Figure, front: Sequence[Candidate], column: str, axis: Axi
         mode="lines",
         x=[(value(c, column) or 0.0) / axis.factor for c in front],
         y=[100 * (c.accuracy or 0.0) for c in front],
-        line={"shape": "vh" if column == "throughput" else "hv", "dash": "dot", "width": 2,
-              "color": looks.VIOLET},
+        line={"shape": "hv", "dash": "dot", "width": 2, "color": looks.VIOLET},
         hoverinfo="skip",
     )  # fmt: skip
 

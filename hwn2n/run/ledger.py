@@ -1,15 +1,17 @@
 """The ledger of a run: every candidate, what was decided, what it cost, what came of it.
 
 SQLite in write-ahead mode: one transaction for each candidate, so that `kill -9` at any moment
-loses at most the candidate in hand, and others may read while a run goes on. Two processes cannot
-write one run: the second finds the place of its candidate taken.
+loses at most the candidate in hand, and others may read while a run goes on. Those that are halved
+together, whose accuracies depend on each other, are one transaction. Two processes cannot write one
+run: the second finds the place of its candidate taken.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -56,8 +58,13 @@ CREATE TABLE IF NOT EXISTS clock (
 );
 """
 
-_KNOWN = f"accuracy IS NOT NULL AND satisfied AND state != '{State.STOPPED.value}'"
-"""Candidates inside the budget whose accuracy is no estimate."""
+_KNOWN = (
+    f"accuracy IS NOT NULL AND satisfied AND state != '{State.STOPPED.value}' AND NOT EXISTS ("
+    "SELECT 1 FROM candidates AS later WHERE later.key = candidates.key "
+    f"AND later.state = '{State.TRAINED.value}' AND later.id > candidates.id)"
+)
+"""Candidates inside the budget whose accuracy is no estimate, and the mean of all trainings of
+their network: not the lucky first ones, where one is trained several times (`Settings.repeats`)."""
 
 _COLUMNS = ", ".join(field.name for field in fields(Candidate))
 
@@ -126,6 +133,17 @@ class Ledger:
         marks = ", ".join("?" * len(row))
         written = self._execute(f"INSERT INTO candidates ({_COLUMNS}) VALUES ({marks})", *row)
         return replace(candidate, id=written.lastrowid)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written within is written all or not at all."""
+        self._rows("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._rows("ROLLBACK")
+            raise
+        self._rows("COMMIT")
 
     def find(self, stage: str, iteration: int, rollout: int) -> Candidate | None:
         """The candidate at this place of the search, if it was evaluated already."""

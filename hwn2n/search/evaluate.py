@@ -19,7 +19,7 @@ from hwn2n.network.architecture import Architecture, IllegalArchitectureError
 from hwn2n.network.counts import count
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
-from hwn2n.run.candidate import Candidate
+from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.executors import Executor, InProcess
 from hwn2n.search.fitting.fitter import Fitter
@@ -32,7 +32,7 @@ from hwn2n.search.rows import Planned, RowWriter, Work, earlier_readings
 from hwn2n.search.school import School
 from hwn2n.search.seeds import derive_seed
 from hwn2n.search.settings import Settings
-from hwn2n.search.workshop import Task, Workshop, timed
+from hwn2n.search.workshop import Outcome, Task, Workshop, timed
 
 
 def countable_columns(target: Target) -> tuple[str, ...]:
@@ -123,20 +123,24 @@ class Evaluator:
         if epochs is None:
             self.refitter.refit(works, self.ledger, pause)
         tasks = self._tasks(works, epochs)
-        if self.settings.halving_epochs and epochs is None and len(tasks) > 1:
-            rung, share = self.settings.halving_epochs, self.settings.halving_keep
-            outcomes = iter(halved(self.executor, tasks, rung=rung, share=share))
-            self._waiting = _always
-        else:
-            outcomes = self.executor.run(tasks)
+        rung, share = self.settings.halving_epochs, self.settings.halving_keep
+        if not rung or epochs is not None or len(tasks) < 2:
             self._waiting = self.executor.ready
+            yield from self._written(works, self.executor.run(tasks))
+            return
+        outcomes = halved(self.executor, tasks, rung=rung, share=share)
+        self._waiting = _always
+        # which of them went on depends on all of them: a resume must find all or none
+        with self.ledger.together():
+            rows = list(self._written(works, iter(outcomes)))
+        yield from rows
+
+    def _written(self, works: Sequence[Work], outcomes: Iterator[Outcome]) -> Iterator[Candidate]:
+        """The row of each, in order, as soon as the outcome of its task is there."""
         for work in works:
-            if work.done is not None:
-                yield work.done
-                continue
             if work.task is not None:
                 work.outcome = next(outcomes)
-            yield self.ledger.add(self.rows.row(work))
+            yield work.done or self.ledger.add(self.rows.row(work))
 
     def next_is_done(self) -> bool:
         """Whether the work of the next candidate of `evaluate` is done, and only its row missing.
@@ -205,17 +209,18 @@ class Evaluator:
         return Planned(decision, architecture, key, cost, counts.elements)
 
     def _tasks(self, works: Sequence[Work], epochs: int | None) -> list[Task]:
-        """Tasks for those that need one: not the networks that were trained often enough before,
-        by the ledger or earlier in this batch."""
+        """Tasks for those that need one: not the networks that were trained often enough before, by
+        the ledger or earlier in this batch, or whose training diverged."""
         tasks: list[Task] = []
         asked: Counter[str] = Counter()
         for work in works:
             planned = work.planned
             if not work.open or planned is None:
                 continue
-            before = self.ledger.trainings(planned.key)
+            before, last = self.ledger.trainings(planned.key), self.ledger.newest(planned.key)
             number = len(before) + asked[planned.key]
-            if number >= self.settings.repeats:
+            diverged = last is not None and last.state is State.ILLEGAL
+            if number >= self.settings.repeats or diverged:
                 continue
             asked[planned.key] += 1
             readings = earlier_readings(before, self.workshop.measured) or work.beside

@@ -90,7 +90,9 @@ class AccuracyPredictor:
         if not decisions:
             return []
         rows = np.stack([self._features(decision, counts) for decision, counts in decisions])
-        return [1 / (1 + math.exp(-guess)) for guess in self._fitted.predict(rows).tolist()]
+        most = _log_odds(1.0)  # far from all that is known a line goes anywhere
+        guesses = np.clip(self._fitted.predict(rows), -most, most).tolist()
+        return [1 / (1 + math.exp(-guess)) for guess in guesses]
 
     def _known_features(self, decision: Mapping[str, Any]) -> np.ndarray:
         """Of a decision as the ledger has it; each is counted once, for every update fits anew."""

@@ -125,8 +125,9 @@ class RowWriter:
         cost |= {name: known[name] for name in self.measured if name in known}
         beside = Beside({}, cost_from_json(first.teacher))
         if not before:
+            same = first.same_as or first.id
             return self._row(
-                work, first.state, cost, beside, first.accuracy, first.reason, same_as=first.id
+                work, first.state, cost, beside, first.accuracy, first.reason, same_as=same
             )
         constraints = self.limits.given(beside.teacher)
         inside = not constraints.missing(cost) and constraints.satisfied(cost)

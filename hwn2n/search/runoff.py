@@ -1,10 +1,11 @@
 """Which candidate becomes the student: the best few train longer first, and the best of those wins.
 
 The best of many brief trainings is partly the luckiest of them, and partly one that learns fast.
-So a search may end with a run-off (`Settings.runoff`): its best candidates are trained anew from
-the weights they began with, for more epochs (`runoff_epochs`), and are rows of the ledger like all
-others, in a stage of their own. The anchor, which is wide in no layer and lacks none, learns slower
-than most and may end above them: it competes too, wherever the brief training left it.
+So a search may end with a run-off (`Settings.runoff`): its best candidates are trained anew, from
+what they inherit or from other fresh weights, for more epochs (`runoff_epochs`), and are rows of
+the ledger like all others, in a stage of their own. The anchor, which is wide in no layer and lacks
+none, learns slower than most and may end above them: it competes too, wherever the brief training
+left it.
 """
 
 from __future__ import annotations

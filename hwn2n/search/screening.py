@@ -51,7 +51,7 @@ class Screening:
         self.ledger = ledger
         self.predictor = AccuracyPredictor(evaluator.planner)
         self._known: dict[str, Candidate] = {}
-        self._learned: list[Candidate] = []
+        self._seen: list[Candidate] = []
 
     def learn(self, *, until: tuple[str, int] | None = None) -> None:
         """Learn from the ledger; of this stage, from iterations before `until` only."""
@@ -61,13 +61,14 @@ class Screening:
         self.fit(rows)
 
     def fit(self, rows: Sequence[Candidate]) -> None:
-        """Learn from these rows, as far as they were trained briefly, and from no others."""
-        brief = [c for c in rows if c.stage != RUNOFF and c.state in (State.TRAINED, State.REUSED)]
-        if brief == self._learned:
+        """Learn from these rows, accuracies as far as they were trained briefly, and from no
+        others."""
+        brief = [c for c in rows if c.stage != RUNOFF]
+        if brief == self._seen:
             return  # an update begins with what the one before ended with
-        self._learned = brief
+        self._seen = brief
         self._known = {name_of(c.decision): c for c in brief}
-        self.predictor.fit(brief)
+        self.predictor.fit([c for c in brief if c.state in (State.TRAINED, State.REUSED)])
 
     def networks(self, decisions: Sequence[Decision]) -> list[Sampled | None]:
         """The decisions as they would be evaluated; None for one that makes no network."""
@@ -82,7 +83,8 @@ class Screening:
 
     def chosen(self, sampled: Sequence[Sampled | None], wanted: int) -> list[int]:
         """The indices of `wanted` of them, in order: the first as it comes, then the most promising
-        of those that no candidate was yet. Without a guess, those that come first."""
+        of those that no candidate was yet; a single one is the most promising. Without a guess,
+        those that come first."""
         if not self.predictor.ready or wanted >= len(sampled):
             return list(range(wanted))
         names, new = {sampled[0].name} if sampled[0] is not None else set(), []
@@ -91,7 +93,7 @@ class Screening:
             if i and one is not None and one.name not in names and one.name not in self._known:
                 names.add(one.name)
                 new.append(i)
-        best = [0, *new[: wanted - 1]]
+        best = new[:1] if wanted == 1 and new else [0, *new[: wanted - 1]]
         rest = [i for i in range(len(sampled)) if i not in best]
         return sorted([*best, *rest[: wanted - len(best)]])
 
@@ -103,20 +105,25 @@ class Screening:
 
     def rewards(self, sampled: Sequence[Sampled | None]) -> list[float | None]:
         """What each would earn, all that the ledger has now considered: -1 for what makes no
-        network, None for what is outside the budget, or without a guess."""
+        network or one that nobody can train, None for what is outside the budget, or without a
+        guess."""
         self.learn()
         return self._rewards(sampled) if self.predictor.ready else [None] * len(sampled)
 
     def _rewards(self, sampled: Sequence[Sampled | None]) -> list[float | None]:
         guesses = self._guesses(sampled)
         return [
-            DEGENERATE_REWARD if one is None else self._reward(one, guess)
+            DEGENERATE_REWARD if self._degenerate(one) else self._reward(one, guess)
             for one, guess in zip(sampled, guesses, strict=True)
         ]
 
-    def _reward(self, one: Sampled, guess: float | None) -> float | None:
+    def _degenerate(self, one: Sampled | None) -> bool:
+        known = None if one is None else self._known.get(one.name)
+        return one is None or (known is not None and known.state is State.ILLEGAL)
+
+    def _reward(self, one: Sampled | None, guess: float | None) -> float | None:
         """Of a network inside the budget, so that epsilon does not matter."""
-        if guess is None:
+        if one is None or guess is None:
             return None
         rows = self.evaluator.rows
         return score(
@@ -139,7 +146,10 @@ class Screening:
                 found.append(None)
                 continue
             known = self._known.get(one.name)
-            guess = next(answers) if known is None else known.expected
+            if known is not None:  # its own reading says more than a forecast
+                found.append(known.expected if known.satisfied else None)
+                continue
+            guess = next(answers)
             found.append(guess if self._inside(one.counts) else None)
         return found
 

@@ -103,7 +103,7 @@ class Settings(StrategySettings):
         ge=0,
         le=1000,
         description="so many of the best candidates, and the anchor, train anew before one is "
-        "chosen (runoff.py)",
+        "chosen (runoff.py); at least 2, or none do",
     )
     runoff_epochs: int = Field(
         3,
@@ -141,6 +141,16 @@ class Settings(StrategySettings):
                 "halving",
                 "halving_epochs must be below train.epochs, {epochs}, but is {rung}",
                 {"epochs": self.train.epochs, "rung": self.halving_epochs},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_candidates(self) -> Settings:
+        if not (self.anchor or self.removal.updates or self.shrinkage.updates):
+            raise PydanticCustomError(
+                "candidates",
+                "one of removal.updates, shrinkage.updates and anchor must give a candidate, but "
+                "none does",
             )
         return self
 

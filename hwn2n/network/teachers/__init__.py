@@ -24,8 +24,9 @@ from hwn2n.network.teachers.vgg import VGG
 __all__ = ["TEACHERS", "Factory", "build_teacher", "factory_of"]
 
 
-# (in_channels, num_classes, image_size) -> the untrained network
-Factory = Callable[[int, int, int], nn.Module]
+Factory = Callable[..., nn.Module]
+"""(in_channels, num_classes, image_size) to the untrained network; of VGG and ResNet with `width`
+too, the channels of the first stage."""
 
 
 def _vgg(

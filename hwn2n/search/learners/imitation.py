@@ -22,17 +22,16 @@ def best_actions(
 
     candidates: of one stage, in the order of the ledger; those of iterations after `until` do not
     count, so that an update which a resume repeats imitates what it imitated before. Of candidates
-    with one key, which are one network, only the first counts: copies of a network that is sampled
-    often must not crowd out the others. Of equals, the earlier first.
+    with one key, which are one network, only the last counts, whose accuracy is the mean of all its
+    trainings: copies of a network that is sampled often must not crowd out the others. Of equals,
+    the earlier network first.
     """
     if k < 1:
         return None
     inside = [
         c for c in candidates if c.satisfied and c.accuracy is not None and c.iteration <= until
     ]
-    inside.sort(key=lambda c: -(c.expected if by == "accuracy" else c.reward))  # stable
-    distinct: dict[object, Candidate] = {}
-    for candidate in inside:
-        distinct.setdefault(candidate.key or candidate.actions, candidate)
-    best = [list(candidate.actions) for candidate in list(distinct.values())[:k]]
+    last = {candidate.key or candidate.actions: candidate for candidate in inside}
+    ranked = sorted(last.values(), key=lambda c: -(c.expected if by == "accuracy" else c.reward))
+    best = [list(candidate.actions) for candidate in ranked[:k]]
     return torch.tensor(best, dtype=torch.int64) if best else None
