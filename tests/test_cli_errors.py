@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -325,6 +328,16 @@ BAD_OTHERS: dict[str, tuple[int, list[str], str]] = {
         ["teach", "digits-cnn", "--data", "digits", "-o", "full"],
         "full: the teacher must be written to a file",
     ),
+    "teach into this folder": (
+        2,
+        ["teach", "digits-cnn", "--data", "digits", "-o", "."],
+        ".: the teacher must be written to a file",
+    ),
+    "teach into a file of a long name": (
+        2,
+        ["teach", "digits-cnn", "--data", "digits", "-o", "t" * 250],
+        "the file's name must have at most 200 bytes, but has 250",
+    ),
     "teach below a file": (
         2,
         ["teach", "digits-cnn", "--data", "digits", "-o", "text.pt/t.pt"],
@@ -409,6 +422,13 @@ def test_also_in_a_process_of_its_own(here: Path) -> None:
     assert outcome.err.count("\n") == 1 and outcome.err.startswith("error: nan.pt: ")
     assert outcome.json["kind"] == "InputError"
     assert not (here / "runs").exists()
+
+
+def test_with_stdout_closed(here: Path) -> None:
+    """As by `>&-` in a shell: there is nobody to tell, and the exit code says it."""
+    line = f"exec {shlex.quote(sys.executable)} -m hwn2n budget explain tiny.yaml >&-"
+    done = subprocess.run(["sh", "-c", line], cwd=here, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_control_characters_in_names_do_not_reach_the_terminal(here: Path) -> None:

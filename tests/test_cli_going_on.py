@@ -44,6 +44,31 @@ def test_a_training_goes_on_with_the_same_command_and_with_no_other(
     assert begun == [0, 0, 1] and not part.exists()
 
 
+def test_a_training_begins_anew_on_other_images(tmp_path: Path) -> None:
+    """The folder has the name that it had, and other images."""
+    from PIL import Image
+
+    def written(count: int) -> None:
+        for split in ("train", "test"):
+            for name in ("a", "b"):
+                folder = tmp_path / "images" / split / name
+                folder.mkdir(parents=True, exist_ok=True)
+                for n in range(count):
+                    Image.new("L", (8, 8), n * 20 + 90 * (name == "b")).save(folder / f"{n}.png")
+
+    how: dict[str, Any] = {
+        "data": f"imagefolder:{tmp_path / 'images'}", "epochs": 2, "out": tmp_path / "t.pt",
+        "checkpoint": tmp_path / "t.pt.training",
+    }  # fmt: skip
+    stop = Stop()
+    stop.request()
+    written(4)
+    with pytest.raises(InterruptedRunError):
+        library.teach("digits-cnn", stop=stop, **how)
+    written(6)
+    assert library.teach("digits-cnn", **how).epochs == 2
+
+
 def test_test_images_that_cannot_be_read_cost_no_training(tmp_path: Path) -> None:
     from PIL import Image
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 import hwn2n
+from hwn2n.distil.datasets import Data
 from hwn2n.errors import InputError
 from hwn2n.network.files import load_teacher
 from hwn2n.run.candidate import State
@@ -168,6 +170,14 @@ def test_seconds_add_up_over_processes(runs: tuple[Path, dict[str, Any]]) -> Non
         assert result["seconds"]["candidates_train"] > 0
 
 
+def _other_data() -> Data:
+    """One label of one validation image is another."""
+    data = small.small_data()
+    labels = data.validation.labels.clone()
+    labels[0] = (labels[0] + 1) % 3
+    return replace(data, validation=replace(data.validation, labels=labels))
+
+
 def test_a_complete_run_gives_its_result_again(runs: tuple[Path, dict[str, Any]]) -> None:
     run = runs[0] / "never"
     before = small.files(run)
@@ -189,6 +199,10 @@ def test_a_complete_run_gives_its_result_again(runs: tuple[Path, dict[str, Any]]
             {"target": True, "model": "other", "data": True},
             "SmallNet: the teacher must be the one that .* began with, but its weights have",
         ),
+        (
+            {"target": True, "model": True, "data": "other"},
+            "the train and validation images must be those that .* began with, but they have",
+        ),
     ],
 )
 def test_objects_must_be_given_again(
@@ -202,7 +216,7 @@ def test_objects_must_be_given_again(
     objects: dict[str, Any] = {
         "target": small.CalmTarget(),
         "model": small.SmallNet() if given.get("model") == "other" else small.small_teacher(),
-        "data": small.small_data(),
+        "data": _other_data() if given.get("data") == "other" else small.small_data(),
     }
     with pytest.raises(InputError, match=message):
         hwn2n.resume(run, **{name: objects[name] for name in given})

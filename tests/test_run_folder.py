@@ -65,6 +65,29 @@ def test_not_into_a_folder_with_something_in_it(tmp_path: Path) -> None:
     assert files(tmp_path) == {"full", "full/thesis.tex", "file"}
 
 
+def test_a_process_killed_before_there_was_a_run_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    """Without config.json there is nothing to go on with, and nothing of anybody else's."""
+    folder = RunFolder.create(tmp_path / "run")
+    with working_on(folder):
+        folder.budget.write_text("apiVersion: hwn2n/v1")
+        (folder.policies / "start-removal.safetensors").write_bytes(b"of another search")
+        (folder.policies / ".start-shrinkage.safetensors.7.tmp").write_bytes(b"")
+        (folder.path / ".config.json.7.ab.tmp").write_text("{")
+    again = RunFolder.create(folder.path)
+    with working_on(again):
+        again.begin_anew()
+        assert files(again.path) == {".lock", "policies", "checkpoints"}
+
+
+@pytest.mark.parametrize("name", ["policies/mine.pt", "checkpoints/mine.pt", "config.json", "a/b"])
+def test_what_somebody_else_left_is_in_the_way(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match="must be new or empty"):
+        RunFolder.create(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_a_file_is_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     write_json(path, {"a": 1})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import small
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hwn2n.distil.logits import teacher_logits
@@ -46,6 +48,16 @@ def test_a_second_run_asks_about_a_few_images_only() -> None:
     first, second = made(), made()
     assert torch.equal(said(first), said(second))
     assert (first.asked, second.asked) == (150, 16)
+
+
+def test_a_full_disk_costs_time_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: dict[str, Tensor], path: Path) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("hwn2n.distil.logits.save_file", full)
+    first, second = made(slope=0.5), made(slope=0.5)
+    assert torch.equal(said(first), said(second))
+    assert (first.asked, second.asked) == (150, 150)
 
 
 @pytest.mark.parametrize("other", [{"stride": 2}, {"slope": 1.0}], ids=str)

@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -77,6 +78,9 @@ def hwn2n(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (by default the process's own); returns the exit code."""
     invocation = Invocation(debug=os.environ.get("HWN2N_DEBUG", "") not in ("", "0"))
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who called, as by `>&-`
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 until the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # of an ASCII terminal, or a locale without µ
             stream.reconfigure(errors="backslashreplace")

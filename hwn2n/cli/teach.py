@@ -92,7 +92,7 @@ def teach(
                 seed=seed,
                 split_seed=split_seed or 0,
                 reporter=reporter,
-                checkpoint=out.with_name(f"{out.name}.training"),
+                checkpoint=out.parent / f"{out.name}.training",
                 stop=stop,
             )
     except InterruptedRunError as error:

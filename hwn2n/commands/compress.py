@@ -19,6 +19,7 @@ from hwn2n.commands.request import (
     UNCONSTRAINED,
     Request,
     as_taught,
+    check_same_data,
     check_same_teacher,
     read_request,
     stored_target,
@@ -125,7 +126,7 @@ def compress(
     with working_on(folder), ExitStack() as stack:
         try:
             source = None if budget is None else _as_source(budget)
-            write_request(folder, request, teacher, source, starts)
+            write_request(folder, request, teacher, loaded_data, source, starts)
             site = stack.enter_context(site_of(workers, reporter))
             bench = assemble(
                 teacher=teacher,
@@ -167,6 +168,7 @@ def resume(
     teacher = request.load_teacher(model)
     check_same_teacher(teacher, weights, opened)
     loaded_data = request.load_data(data)
+    check_same_data(loaded_data, opened)
     reporter = reporter or Silent()
     with working_on(opened), site_of(workers, reporter) as site:
         bench = assemble(

@@ -152,6 +152,7 @@ def write_request(
     folder: RunFolder,
     request: Request,
     teacher: Teacher,
+    data: Data,
     budget: Any,
     policies: Sequence[str | os.PathLike[str]] = (),
 ) -> None:
@@ -160,8 +161,9 @@ def write_request(
     `budget.yaml`, copies of the policies to start from, and `config.json`, which comes last: with
     it the folder is a run. Raises `InputError` for a policy that does not suit the request.
     """
+    folder.begin_anew()
     keep_policies(policies, folder, request.settings)
-    path = folder.path / "budget.yaml"
+    path = folder.budget
     if isinstance(budget, Mapping):
         text = yaml.safe_dump(dict(budget), sort_keys=False)
         write_atomic(path, lambda temporary: temporary.write_text(text))
@@ -178,6 +180,7 @@ def write_request(
             "request": values,
             "settings": settings_to_json(request.settings),
             "teacher_weights": digest(teacher.model.state_dict()),
+            "data": digest_of_data(data),
             **provenance(),
         },
     )
@@ -201,7 +204,7 @@ def read_request(folder: RunFolder) -> tuple[Request, Budget, str]:
         weights = str(data["teacher_weights"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder.config}: damaged configuration ({error!r})") from error
-    path = folder.path / "budget.yaml"
+    path = folder.budget
     return request, load_budget(path) if path.exists() else UNCONSTRAINED, weights
 
 
@@ -213,6 +216,25 @@ def _own_copy(model: nn.Module) -> nn.Module:
         raise InputError(
             f"the teacher must be a module that can be copied, but: {one_line(error)}"
         ) from error
+
+
+def digest_of_data(data: Data) -> str:
+    """Equal where train and validation images, labels and the names of the classes are."""
+    parts = {"train": data.train, "validation": data.validation}
+    tensors = {f"{name} images": part.images for name, part in parts.items()}
+    tensors |= {f"{name} labels": part.labels for name, part in parts.items()}
+    return digest(tensors, rest=" ".join(map(repr, data.classes)))
+
+
+def check_same_data(data: Data, folder: RunFolder) -> None:
+    """Raise `InputError` unless the images are those that the run began with: candidates of other
+    images do not compare. Runs of versions that wrote none of it down pass."""
+    before = read_json(folder.config).get("data")
+    if before is not None and digest_of_data(data) != before:
+        raise InputError(
+            f"{data.name}: the train and validation images must be those that {folder.path} began "
+            "with, but they have changed"
+        )
 
 
 def check_same_teacher(teacher: Teacher, weights: str, folder: RunFolder) -> None:

@@ -75,7 +75,7 @@ def read_run(
 def repeat_command(folder: RunFolder) -> str | None:
     """The command that repeats the run, from its own budget and policies."""
     request, budget, _ = read_request(folder)
-    path = folder.path / "budget.yaml"
+    path = folder.budget
     return command(
         {name: value for name, value in vars(request).items() if name != "settings"},
         request.settings,

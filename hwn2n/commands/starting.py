@@ -7,13 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hwn2n.errors import InputError
-from hwn2n.run.folder import RunFolder
+from hwn2n.run.folder import STARTING, RunFolder
 from hwn2n.search.choices.actions import SHRINK_VALUES
 from hwn2n.search.choices.features import FEATURE_COUNTS
 from hwn2n.search.policies import load_policy, save_policy
 from hwn2n.search.settings import Settings
-
-PREFIX = "start-"
 
 
 def keep_policies(
@@ -34,7 +32,7 @@ def keep_policies(
 
 def starting_policies(folder: RunFolder) -> dict[str, Path]:
     """The policies that the run was told to start from, by stage."""
-    return {path.stem.removeprefix(PREFIX): path for path in folder.policies.glob(f"{PREFIX}*")}
+    return {path.stem.removeprefix(STARTING): path for path in folder.policies.glob(f"{STARTING}*")}
 
 
 def _keep(path: str | os.PathLike[str], folder: RunFolder, settings: Settings) -> None:
@@ -48,4 +46,4 @@ def _keep(path: str | os.PathLike[str], folder: RunFolder, settings: Settings) -
             f"{path}: the policy must read {read} features of a layer and have {actions} actions, "
             f"but reads {policy.n_features} and has {policy.n_actions}"
         )
-    save_policy(folder.policies / f"{PREFIX}{policy.kind}.safetensors", policy, meta)
+    save_policy(folder.policies / f"{STARTING}{policy.kind}.safetensors", policy, meta)

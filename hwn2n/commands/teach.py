@@ -9,19 +9,23 @@ from typing import Any
 
 import torch
 
+from hwn2n.commands.request import digest_of_data
 from hwn2n.distil.accuracy import accuracy
 from hwn2n.distil.datasets import Data, load_data
 from hwn2n.distil.losses import CrossEntropy
 from hwn2n.distil.recipes import TEACHER_RECIPES, TrainSettings, default_recipe
 from hwn2n.distil.state import EpochReport, TrainState
 from hwn2n.distil.train import train
-from hwn2n.errors import InputError
+from hwn2n.errors import InputError, one_line
 from hwn2n.hardware.device import check_device
 from hwn2n.network.files import save_teacher
 from hwn2n.network.teachers import build_teacher
 from hwn2n.run.folder import load_checkpoint, save_checkpoint
 from hwn2n.run.progress import Reporter, Silent
 from hwn2n.run.stop import Stop
+
+_LONGEST_NAME = 200
+"""Bytes: file systems take 255, and files that are written meanwhile have longer names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +102,8 @@ def teach(
     stop = stop or Stop()
     kept = None if checkpoint is None else Path(checkpoint)
     source = f"{loaded.name} {data_root} {image_size} {validation} {split_seed}"
-    asked = f"{arch} {seed} {settings} of {source}"
+    # of other images, which may lie in the same place by now, it would be another training
+    asked = f"{arch} {seed} {settings} of {source} {digest_of_data(loaded)}"
     saved = None if kept is None else load_checkpoint(kept)
     if saved is not None and saved.get("asked") != asked:
         saved = None  # of another training
@@ -179,6 +184,11 @@ def _check_writable(out: Path) -> None:
     folder = next((f for f in out.parents if f.exists()), out.parent)
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{out}: must be writable, but {folder} is no folder to write to")
+    if (length := len(os.fsencode(out.name))) > _LONGEST_NAME:
+        raise InputError(
+            f"{one_line(str(out), 80)}: the file's name must have at most {_LONGEST_NAME} bytes, "
+            f"but has {length}"
+        )
 
 
 def _settings(

@@ -60,7 +60,7 @@ def teacher_logits(
         if found.shape == (len(images), now.shape[1]) and _agree(found[: len(few)], now, precision):
             return found.to(device)
     logits = predict_logits(teacher, images, mean, std, device, precision=precision)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, SafetensorError):  # the latter of a full disk
         tensors = {"logits": logits.cpu().contiguous()}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, lambda temporary: save_file(tensors, temporary))

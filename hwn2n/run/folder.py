@@ -15,6 +15,9 @@ import torch
 from hwn2n.atomic import write_atomic
 from hwn2n.errors import InputError, one_line
 
+STARTING = "start-"
+"""What names of policies begin with that a run started from."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -75,6 +78,11 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def budget(self) -> Path:
+        """The budget as it was given; not there where there is none."""
+        return self.path / "budget.yaml"
+
+    @property
     def policies(self) -> Path:
         """Those that the run started from, and those that it learned."""
         return self.path / "policies"
@@ -89,11 +97,14 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
-        """A new, empty folder. Raises `InputError` if there is something in it already."""
+        """A new, empty folder, or one in which a process was killed before there was a run.
+
+        Raises `InputError` if there is something else in it already.
+        """
         missing = [p for p in (path, *path.parents) if not p.exists()]
         folder = cls(path, made=tuple(reversed(missing)))
         try:
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if path.exists() and (not path.is_dir() or any(map(_is_not_ours, path.iterdir()))):
                 raise InputError(
                     f"{path}: the run folder must be new or empty; "
                     f"go on with an interrupted run by --resume {path}"
@@ -103,6 +114,12 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{path}: must be writable: {error.strerror}") from error
         return folder
+
+    def begin_anew(self) -> None:
+        """Remove what a process left that was killed before there was a run; with the lock held."""
+        self.budget.unlink(missing_ok=True)
+        for policy in self.policies.iterdir():
+            policy.unlink()
 
     def discard(self) -> None:
         """Put things back to before `create`: what lies in the folder goes, what was there stays.
@@ -122,6 +139,15 @@ class RunFolder:
         if not folder.config.is_file():
             raise InputError(f"{path}: must be the folder of a run, but has no config.json")
         return folder
+
+
+def _is_not_ours(entry: Path) -> bool:
+    """Whether an entry is anything but what stands in a folder before its `config.json` does."""
+    if entry.name == "policies" and entry.is_dir():
+        return any(not p.name.lstrip(".").startswith(STARTING) for p in entry.iterdir())
+    if entry.name == "checkpoints" and entry.is_dir():
+        return any(entry.iterdir())
+    return entry.name not in (".lock", "budget.yaml") and not entry.match(".*.tmp")
 
 
 def default_folder(teacher: str, budget: str) -> Path:

@@ -30,9 +30,9 @@ def provenance() -> dict[str, object]:
     return {"versions": versions(), "created": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
 
 
-def digest(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and bytes of a state dict."""
-    total = hashlib.sha256()
+def digest(weights: Mapping[str, Tensor], rest: str = "") -> str:
+    """SHA-256 over names, shapes and bytes of a state dict, and over `rest`."""
+    total = hashlib.sha256(rest.encode())
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         total.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
