@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     invocation = Invocation(debug=os.environ.get("HWN2N_DEBUG", "") not in ("", "0"))
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who called, as by `>&-`
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 until the end
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # of an ASCII terminal, or a locale without µ
             stream.reconfigure(errors="backslashreplace")
