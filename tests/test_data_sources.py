@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import math
 import os
 import pickle
 import struct
@@ -189,12 +190,22 @@ def test_caltech256(tmp_path):
         folder.mkdir(parents=True)
         for image in range(1, 11):
             mode, size = ("L", (30, 20)) if image == 1 else ("RGB", (20, 40))
-            Image.new(mode, size, 100).save(folder / f"{number:03d}_{image:04d}.jpg")
+            file = folder / f"{number:03d}_{image:04d}.jpg"
+            Image.new(mode, size, 100).save(file)
+            file.write_bytes(file.read_bytes().ljust(2000, b"\0"))
     data = load_data("caltech256", root=tmp_path, image_size=16)
     assert data.classes == ("ak47", "american-flag")
     assert data.image_shape == (3, 16, 16)
     # a fifth for testing, a tenth of the rest for validation
     assert (len(data.train), len(data.validation), len(data.test())) == (15, 1, 4)
+    assert data.train.images.max() < 150
+    for file in folder.glob("*.jpg"):  # other contents of the same size, and the time set back
+        before = file.stat()
+        Image.new("RGB", (20, 40), 200).save(file)
+        file.write_bytes(file.read_bytes().ljust(2000, b"\0"))
+        assert file.stat().st_size == before.st_size
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert load_data("caltech256", root=tmp_path, image_size=16).train.images.max() > 150
     with pytest.raises(InputError, match="256_ObjectCategories must exist"):
         load_data("caltech256", root=tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere").exists()
@@ -309,10 +320,20 @@ def test_digits():
         ("cifar11", {}, "cifar100"),
         ("digits", {"validation": 0}, "validation must be"),
         ("digits", {"validation": 1.5}, "validation must be"),
-        ("digits", {"validation": 5000}, "validation must be"),
-        ("digits", {"image_size": 0}, "image_size"),
+        ("digits", {"validation": 5000}, r"number of images in 1\.\.1437, but got 5000"),
+        ("digits", {"validation": 1.0}, "share between 0 and 1, or a number .* but got 1.0"),
+        ("digits", {"validation": 200.0}, "without a point, but got 200.0"),
+        ("digits", {"validation": math.nan}, "share between 0 and 1, .* but got nan"),
+        ("digits", {"validation": math.inf}, "share between 0 and 1, .* but got inf"),
+        ("digits", {"image_size": 0}, "image_size must be 1 to 8192 pixels, but got 0"),
+        ("digits", {"image_size": 10**10}, "must be 1 to 8192 pixels, but got 10000000000"),
+        ("digits", {"image_size": 8192}, "choose a smaller image_size for digits"),
+        ("mnist", {"root": "~nosuchuser/x"}, "data-root.* no user here: '~nosuchuser/x'"),
+        ("imagefolder:~nosuchuser/x", {}, "no user here: '~nosuchuser/x'"),
+        (f"imagefolder:{'x' * 300}", {}, "must be a folder of images or a .zip of one: "),
     ],
 )
 def test_load_data_refuses(name, options, words):
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=words) as caught:
         load_data(name, **options)
+    assert "\n" not in str(caught.value)

@@ -13,7 +13,7 @@ from hwn2n.atomic import write_atomic
 from hwn2n.distil import decode
 from hwn2n.distil.cache import cache_folder
 from hwn2n.distil.datasets import Data, load_data
-from hwn2n.distil.image_tree import IMG_EXTENSIONS
+from hwn2n.distil.image_files import IMG_EXTENSIONS
 from hwn2n.distil.images import ImageSet
 from hwn2n.errors import InputError
 
@@ -192,7 +192,7 @@ def test_bad_trees(tmp_path, case, name):
     assert "\n" not in str(caught.value)
 
 
-def test_bad_paths_zips_and_test_splits(tmp_path):
+def test_bad_paths_and_zips(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         load(tmp_path / "missing")
     (tmp_path / "broken.zip").write_bytes(b"PK not a zip")
@@ -202,14 +202,6 @@ def test_bad_paths_zips_and_test_splits(tmp_path):
     (tmp_path / "tree" / "train" / "ant").mkdir()
     with pytest.raises(InputError, match=r"train/ant must contain images"):
         load(tmp_path / "tree")
-    write(tmp_path / "strange", {**tree(), "test/emu/0.png": png(0)})
-    data = load(tmp_path / "strange")
-    with pytest.raises(InputError, match="of a class of the train images"):
-        data.test()
-    grey = {key: png(0, "L" if key.startswith("test") else "RGB") for key in tree()}
-    write(tmp_path / "channels", grey)
-    with pytest.raises(InputError, match=r"test images of .*\(3, 6, 6\), but have \(1, 6, 6\)"):
-        load(tmp_path / "channels").test()
 
 
 def test_damaged_and_oversized_zip_members(tmp_path, monkeypatch):
@@ -220,7 +212,7 @@ def test_damaged_and_oversized_zip_members(tmp_path, monkeypatch):
     (tmp_path / "damaged.zip").write_bytes(content)
     with pytest.raises(InputError, match=r"00.png must be (a )?readable"):
         load(tmp_path / "damaged.zip", validation=2)
-    monkeypatch.setattr("hwn2n.distil.image_tree.MAX_ZIP_MEMBER_BYTES", 10)
+    monkeypatch.setattr("hwn2n.distil.image_files.MAX_ZIP_MEMBER_BYTES", 10)
     with pytest.raises(InputError, match="must have at most"):
         load(path)
 

@@ -16,17 +16,17 @@ from pathlib import Path
 import torch
 
 from hwn2n.distil.augment import AUGMENT_BY_DATA, AUGMENTATIONS
+from hwn2n.distil.data_options import check_options, expanded, validation_count
 from hwn2n.distil.image_tree import load_image_tree
 from hwn2n.distil.imagenet32 import load_imagenet32
 from hwn2n.distil.images import ImageSet, split_off
-from hwn2n.distil.source import Source, resize
+from hwn2n.distil.source import Source, check_memory, resize
 from hwn2n.distil.torchvision_sets import load_caltech256, load_cifar, load_mnist, load_svhn
 from hwn2n.distil.user_data import call_function, source_of
 from hwn2n.errors import InputError
 
 TEST_SEED = 1709_06030
 TEST_SHARE = 5  # one image of so many
-LARGEST_VALIDATION = 5000  # the paper's number
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -126,6 +126,8 @@ def load_digits(root: Path, image_size: int | None, download: bool) -> Source:
     bunch = sklearn_digits()
     # grey levels 0..16, as bytes
     images = torch.from_numpy((bunch.images * (255 / 16)).round()).to(torch.uint8)[:, None]
+    if image_size is not None:
+        check_memory(len(images), (1, image_size, image_size), "digits")
     labels = torch.from_numpy(bunch.target).long()
     classes = tuple(str(digit) for digit in range(10))
     return Source(train=ImageSet(resize(images, image_size), labels, 10), classes=classes)
@@ -160,24 +162,24 @@ def load_data(
         name: a name in `SOURCES`; `imagefolder:PATH` of a folder or .zip with a folder per class;
             or `module:function`, which returns `Data` or what `user_data.source_of` describes.
         root: the folder in which torchvision's standard folders lie; `data` by default.
-        validation: images to split off for validation: a number, or a share below 1. By default a
-            tenth, at most 5,000; the set's own validation split where it has one.
+        validation: images to split off for validation: a whole number (int), or a share (float)
+            between 0 and 1, neither included. By default a tenth, at most 5,000; the set's own
+            validation split where it has one.
         seed: chooses the validation images. The same seed, the same split, on every machine.
-        image_size: height and width in pixels to bring images to.
+        image_size: height and width in pixels, 1 to 8192, to bring images to.
         download: fetch what is missing (torchvision's sets only).
 
     Raises:
         InputError: unknown name, missing or unreadable files, unusable images or splits.
     """
-    if image_size is not None and image_size < 1:
-        raise InputError(f"image_size must be at least 1 pixel, but got {image_size}")
+    check_options(image_size, validation)
     if name in SOURCES:
-        folder = Path(root if root is not None else "data").expanduser()
+        folder = expanded(root if root is not None else "data", "root (--data-root)")
         source, kind = SOURCES[name](folder, image_size, download), name
     elif name.startswith(IMAGE_FOLDER):
         if not (named := name.removeprefix(IMAGE_FOLDER)):
             raise InputError(f"data {name!r} must name a folder or an archive after the colon")
-        path = Path(named).expanduser()
+        path = expanded(named, f"data {name!r}")
         source, kind = load_image_tree(path, image_size), "imagefolder"
     elif ":" in name:
         returned = call_function(name)
@@ -202,7 +204,7 @@ def _split(
     if validation is None and source.validation is not None:
         chosen = source.validation
     else:
-        train, chosen = split_off(train, _validation_count(validation, len(train)), seed)
+        train, chosen = split_off(train, validation_count(validation, len(train)), seed)
     mean, std = train.mean_and_std()
     return Data(
         name=name,
@@ -218,16 +220,3 @@ def _split(
 
 def _same(images: ImageSet) -> ImageSet:
     return images
-
-
-def _validation_count(validation: int | float | None, n: int) -> int:
-    if validation is None:
-        return min(LARGEST_VALIDATION, max(1, n // 10))
-    if isinstance(validation, float) and 0 < validation < 1:
-        return max(1, round(validation * n))
-    if validation != int(validation) or not 1 <= validation < n:
-        raise InputError(
-            f"validation must be a share in 0..1 or a number of images in 1..{n - 1}, "
-            f"but got {validation}"
-        )
-    return int(validation)

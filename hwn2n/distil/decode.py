@@ -6,9 +6,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,33 +19,17 @@ from torch import Tensor
 
 from hwn2n.atomic import write_atomic
 from hwn2n.distil.cache import cache_folder
+from hwn2n.distil.image_files import ImageFile
 from hwn2n.distil.source import check_memory
 from hwn2n.errors import InputError, one_line
 
-# Part of every cache key: raise it when decoding changes what comes out.
-CACHE_VERSION = 1
+# Part of every cache key: raise it when decoding changes what comes out, or stamps what they hold.
+CACHE_VERSION = 2
 # Larger decoded sets are not kept: a cache should not fill a disk unasked.
 MAX_CACHED_BYTES = 4 * 2**30
 SMALL_FILE_BYTES = 8 * 2**10
 GREY_MODES = ("1", "L", "LA")
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFile:
-    """One image file, in a folder or in an archive.
-
-    Attributes:
-        where: the name that an error message gives.
-        size: of the contents, in bytes.
-        stamp: changes when the contents do.
-        read: returns the contents.
-    """
-
-    where: str
-    size: int
-    stamp: str
-    read: Callable[[], bytes]
 
 
 def decode_images(files: Sequence[ImageFile], image_size: int | None) -> Tensor:
@@ -88,6 +71,15 @@ def decode_images(files: Sequence[ImageFile], image_size: int | None) -> Tensor:
     return images
 
 
+def first_in_colour(files: Sequence[ImageFile]) -> ImageFile:
+    """The first of `files` that is not grey, or, if all are, the first.
+
+    Raises:
+        InputError: a file that is not a readable 8-bit image.
+    """
+    return next((file for file in files if _decode_one(file, None).ndim == 3), files[0])
+
+
 def _stack(arrays: list[np.ndarray]) -> np.ndarray:
     """(N, C, H, W) of arrays (H, W) and (H, W, 3); grey ones are repeated if there is a colour."""
     channels = 3 if any(array.ndim == 3 for array in arrays) else 1
@@ -101,16 +93,25 @@ def _decode_one(file: ImageFile, image_size: int | None) -> np.ndarray:
     """One image as uint8 (H, W) if it is grey, else (H, W, 3)."""
     try:
         with Image.open(io.BytesIO(file.read())) as opened:
-            if opened.mode in DEEP_MODES:
-                raise InputError(
-                    f"{file.where} must have 8 bits per channel, but its mode is {opened.mode}"
-                )
-            image = opened.convert("L" if opened.mode in GREY_MODES else "RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            image = plain_mode(opened, file.where)
+    except (  # RuntimeError: a damaged AVIF file, whatever its name ends in
+        OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError,
+    ) as error:  # fmt: skip
         raise InputError(f"{file.where} must be a readable image: {one_line(error)}") from error
     if image_size is not None and image.size != (image_size, image_size):
         image = _resize_and_crop(image, image_size)
     return np.asarray(image)
+
+
+def plain_mode(image: Image.Image, where: str) -> Image.Image:
+    """An image in mode L (8-bit grey) if it is grey, else in mode RGB; transparency is dropped.
+
+    Raises:
+        InputError: more than 8 bits per channel; the message names `where`.
+    """
+    if image.mode in DEEP_MODES:
+        raise InputError(f"{where} must have 8 bits per channel, but its mode is {image.mode}")
+    return image.convert("L" if image.mode in GREY_MODES else "RGB")
 
 
 def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
@@ -126,7 +127,7 @@ def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
 def _cache_path(files: Sequence[ImageFile], image_size: int | None) -> Path:
     key = hashlib.sha256(json.dumps([CACHE_VERSION, image_size, len(files)]).encode())
     for file in files:
-        key.update(f"{file.where}\0{file.stamp}\n".encode(errors="surrogateescape"))
+        key.update(f"{file.stamp}\n".encode(errors="surrogateescape"))
     return cache_folder() / "images" / f"{key.hexdigest()[:32]}.safetensors"
 
 

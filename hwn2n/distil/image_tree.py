@@ -7,15 +7,13 @@ folders that all files share are skipped, so a zip of a folder works like one of
 
 from __future__ import annotations
 
-import os
-import zipfile
-import zlib
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from hwn2n.distil.decode import ImageFile, decode_images
+from hwn2n.distil.decode import decode_images, first_in_colour
+from hwn2n.distil.image_files import IMG_EXTENSIONS, Tree, list_folder, list_zip
 from hwn2n.distil.images import ImageSet
 from hwn2n.distil.source import Source
 from hwn2n.errors import InputError, one_line
@@ -25,42 +23,61 @@ SPLIT_NAMES = {
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-# Those that torchvision's ImageFolder reads.
-IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-# An image of more bytes in an archive is taken for an archive bomb.
-MAX_ZIP_MEMBER_BYTES = 64 * 2**20
-
-# The folders and the name below the tree's top, and the file.
-Tree = list[tuple[tuple[str, ...], ImageFile]]
 
 
 def load_image_tree(path: Path, image_size: int | None) -> Source:
     """Read the train (and validation) images of a folder or .zip; the test images only later.
 
+    All images have the channels of the train images: one if all of those are grey, else three.
+
+    Args:
+        path: of the folder or the .zip.
+        image_size: height and width in pixels to bring images to; None if all have one size.
+
     Raises:
-        InputError: nothing there, fewer than two classes, an empty class, a class of the test
-            images that the train images lack, or an image that cannot be read.
+        InputError: nothing there, fewer than two classes, an empty class, a class of the other
+            splits that the train images lack, colour in another split where all train images are
+            grey, or an image that cannot be read.
     """
     tree = _strip_common_folders(list_images(path))
     splits = _splits(tree, path)
-    train = splits.get("train", tree)
+    train = splits.pop("train", tree)
     classes = _classes(train, path)
+    for part in splits.values():  # the test images are read last, but a wrong class is seen now
+        _check_classes(part, classes)
 
-    def read(part: Tree) -> ImageSet:
-        for parts, file in part:
-            if parts[0] not in classes:
-                raise InputError(f"{file.where} must be of a class of the train images, but is not")
+    def read(part: Tree) -> Tensor:
+        return decode_images([file for _, file in part], image_size)
+
+    def labelled(part: Tree, images: Tensor) -> ImageSet:
         labels = torch.tensor([classes.index(parts[0]) for parts, _ in part])
-        images = decode_images([file for _, file in part], image_size)
         return ImageSet(images, labels, len(classes))
 
-    test = splits.get("test")
+    images = read(train)
+    channels = images.shape[1]
+
+    def read_alike(part: Tree) -> ImageSet:
+        return labelled(part, _alike(read(part), part, channels, train))
+
+    validation, test = splits.get("validation"), splits.get("test")
     return Source(
-        train=read(train),
+        train=labelled(train, images),
         classes=classes,
-        validation=read(splits["validation"]) if "validation" in splits else None,
-        test=(lambda: read(test)) if test else None,
+        validation=read_alike(validation) if validation else None,
+        test=(lambda: read_alike(test)) if test else None,
     )
+
+
+def _alike(images: Tensor, part: Tree, channels: int, train: Tree) -> Tensor:
+    """Images uint8 (N, C, H, W) of `part` as (N, channels, H, W), as those of `train` are."""
+    if images.shape[1] > channels:
+        colour = first_in_colour([file for _, file in part])
+        raise InputError(
+            f"{colour.where} must be grey, as all train images ({train[0][1].where}, ...) are, "
+            "but is in colour"
+        )
+    # of fewer channels only if all are grey: then they are repeated, as beside a colour image
+    return images.expand(-1, channels, -1, -1).contiguous()
 
 
 def list_images(path: Path) -> Tree:
@@ -69,79 +86,22 @@ def list_images(path: Path) -> Tree:
     Raises:
         InputError: there is none, or the path is neither a folder nor a readable zip.
     """
-    if path.is_dir():
-        tree = _list_folder(path)
-    elif path.is_file():
-        tree = _list_zip(path)
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise InputError(
+            f"{one_line(str(path), 100)} must be a folder of images or a .zip of one: "
+            f"{error.strerror or one_line(error)}"
+        ) from error
+    if is_folder:
+        tree = list_folder(path)
+    elif is_file:
+        tree = list_zip(path)
     else:
         raise InputError(f"{path} must be a folder of images or a .zip of one, but does not exist")
     if not tree:
         raise InputError(f"{path} must contain images ({', '.join(IMG_EXTENSIONS)}), but has none")
     return sorted(tree, key=lambda item: item[0])
-
-
-def _is_image(parts: Sequence[str]) -> bool:
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and parts[-1].lower().endswith(IMG_EXTENSIONS)
-
-
-def _list_folder(top: Path) -> Tree:
-    tree: Tree = []
-    for folder, subfolders, names in os.walk(top, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        below = Path(folder).relative_to(top).parts
-        images = [name for name in names if _is_image((*below, name))]
-        if below and not images and not subfolders:
-            # it would silently shift the numbers of the classes behind it
-            raise InputError(f"{folder} must contain images, but has none")
-        for name in images:
-            file = Path(folder) / name
-            status = file.stat()
-            stamp = f"{status.st_size} {status.st_mtime_ns}"
-            image = ImageFile(
-                where=str(file), size=status.st_size, stamp=stamp, read=file.read_bytes
-            )
-            tree.append(((*below, name), image))
-    return tree
-
-
-def _list_zip(path: Path) -> Tree:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} must be a folder or a readable .zip: {one_line(error)}"
-        ) from error
-    tree: Tree = []
-    for info in archive.infolist():
-        parts = tuple(info.filename.strip("/").split("/"))  # pathlib takes seconds for 60,000
-        if info.is_dir() or not _is_image(parts):
-            continue
-        where = f"{path}/{info.filename}"
-        if info.file_size > MAX_ZIP_MEMBER_BYTES:
-            raise InputError(
-                f"{where} must have at most {MAX_ZIP_MEMBER_BYTES / 2**20:.0f} MiB, "
-                f"but has {info.file_size / 2**20:.0f} MiB"
-            )
-        file = ImageFile(
-            where=where,
-            size=info.file_size,
-            stamp=f"{info.file_size} {info.CRC}",
-            read=_zip_reader(archive, info, where),
-        )
-        tree.append((parts, file))
-    return tree
-
-
-def _zip_reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Callable[[], bytes]:
-    def read() -> bytes:
-        try:
-            return archive.read(info)
-        except (RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-            # encrypted, of an unknown method, or damaged
-            raise InputError(f"{where} must be readable: {one_line(error)}") from error
-
-    return read
 
 
 def _strip_common_folders(tree: Tree) -> Tree:
@@ -171,10 +131,26 @@ def _splits(tree: Tree, path: Path) -> dict[str, Tree]:
 
 
 def _classes(train: Tree, path: Path) -> tuple[str, ...]:
-    for parts, file in train:
-        if len(parts) < 2:
-            raise InputError(f"{file.where} must lie in the folder of its class")
+    """The names of the folders below the top, by name."""
+    _check_folders(train)
     classes = tuple(sorted({parts[0] for parts, _ in train}))
     if len(classes) < 2:
         raise InputError(f"{path} must have at least 2 classes, but only {classes[0]!r} has images")
     return classes
+
+
+def _check_folders(part: Tree) -> None:
+    for parts, file in part:
+        if len(parts) < 2:
+            raise InputError(f"{file.where} must lie in the folder of its class")
+
+
+def _check_classes(part: Tree, classes: tuple[str, ...]) -> None:
+    _check_folders(part)
+    known = set(classes)
+    for parts, file in part:
+        if parts[0] not in known:
+            raise InputError(
+                f"{file.where} must be of a class of the train images, but {parts[0]!r} is none of "
+                f"{one_line(', '.join(classes), 80)}"
+            )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import pickle
 import shutil
 import zlib
@@ -20,7 +21,8 @@ import torch
 
 from hwn2n.atomic import write_atomic
 from hwn2n.distil.cache import cache_folder
-from hwn2n.distil.decode import ImageFile, decode_images
+from hwn2n.distil.decode import decode_images
+from hwn2n.distil.image_files import disk_file, stamp
 from hwn2n.distil.images import ImageSet
 from hwn2n.distil.source import Source, find_folder, resize
 from hwn2n.errors import InputError, one_line
@@ -89,10 +91,10 @@ def load_mnist(name: str, root: Path, image_size: int | None, download: bool) ->
 
 def _unpack(raw: Path, files: list[str], name: str) -> Path:
     """Unpack raw/*.gz into a folder of the cache, laid out as torchvision expects; its root."""
-    key = hashlib.sha256(str(raw.resolve()).encode())
+    key = hashlib.sha256()
     for file in files:
         source = raw / file if (raw / file).is_file() else raw / f"{file}.gz"
-        key.update(f"\0{source.stat().st_size} {source.stat().st_mtime_ns}".encode())
+        key.update(os.fsencode(f"{stamp(str(source.resolve()), source.stat())}\n"))
     base = cache_folder() / "unpacked" / key.hexdigest()[:32]
 
     def unpack(source: Path, target: Path) -> None:
@@ -159,16 +161,13 @@ def load_caltech256(root: Path, image_size: int | None, download: bool) -> Sourc
     # torchvision would create the folder, and then say that it is corrupted
     base = find_folder(root, "caltech256", [inside], _how(kind))
     data: Any = _open(lambda: kind(str(base)), "Caltech256", base, kind)
+    resolved = base.resolve()
     files = []
     for label, number in zip(data.y, data.index, strict=True):
         file = base / inside / data.categories[label] / f"{label + 1:03d}_{number:04d}.jpg"
         if not file.is_file():
             raise InputError(f"{file} must exist, but it does not: {_how(kind)}")
-        status = file.stat()
-        stamp = f"{status.st_size} {status.st_mtime_ns}"
-        files.append(
-            ImageFile(where=str(file), size=status.st_size, stamp=stamp, read=file.read_bytes)
-        )
+        files.append(disk_file(file, f"{resolved}/{file.relative_to(base).as_posix()}"))
     if not files:
         raise InputError(f"{base / inside} must contain images, but has none")
     images = decode_images(files, image_size or CALTECH_SIZE)

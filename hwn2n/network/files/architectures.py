@@ -117,7 +117,7 @@ def _call_factory(arch: str, arch_kwargs: Mapping[str, Any]) -> nn.Module:
         )
     try:
         model = factory(**arch_kwargs)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # it is the user's
         raise InputError(
             f"--arch {arch} must build the network when called with {dict(arch_kwargs)}, but it"
             f" raises {type(error).__name__}: {one_line(error)}"
