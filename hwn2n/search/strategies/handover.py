@@ -21,7 +21,7 @@ def best_removals(rounds: Rounds, count: int) -> list[frozenset[str]]:
     rows = [c for c in rounds.ledger.candidates() if c.accuracy is not None]
     rows = [c for c in rows if c.stage in (ANCHOR.stage, RemovalStage.name)]
     # of one network the last counts: its accuracy is the mean of all trainings
-    rows = list({c.key: c for c in rows}.values())
+    rows = list({c.key or c.id: c for c in rows}.values())
     rows.sort(key=lambda c: (c.satisfied, c.terms["base"] - _missed(rounds, c)), reverse=True)
     found = dict.fromkeys(Decision.from_json(c.decision).removed for c in rows)
     return list(found)[:count] or [frozenset()]
