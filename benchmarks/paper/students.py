@@ -80,10 +80,7 @@ def squeezenet(in_channels: int, num_classes: int, narrower: int = 1) -> nn.Modu
 
     model: Any = squeezenet1_1(num_classes=num_classes)
     width = 64 // narrower
-    stem = nn.Conv2d(in_channels, width, 3, padding=1)
-    nn.init.kaiming_uniform_(stem.weight)
-    nn.init.zeros_(stem.bias)  # type: ignore[arg-type]
-    model.features[0] = stem
+    model.features[0] = _initialised(nn.Conv2d(in_channels, width, 3, padding=1))
     if narrower > 1:
         for index, layer in enumerate(model.features):
             if isinstance(layer, Fire):
@@ -97,13 +94,13 @@ def squeezenet(in_channels: int, num_classes: int, narrower: int = 1) -> nn.Modu
     return model  # type: ignore[no-any-return]
 
 
-def _initialised(fire: nn.Module) -> nn.Module:
+def _initialised(part: nn.Module) -> nn.Module:
     """With weights drawn as SqueezeNet's are."""
-    for layer in fire.modules():
+    for layer in part.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return fire
+    return part
 
 
 def vgg_small(in_channels: int, num_classes: int, narrower: int = 1) -> nn.Module:

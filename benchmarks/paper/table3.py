@@ -43,9 +43,7 @@ class Designed(Rival):
 
     def options(self) -> dict[str, Any]:
         """Which one."""
-        return {"student": self.student} | (
-            {"narrower": self.narrower} if self.narrower > 1 else {}
-        )
+        return {"student": self.student, "narrower": self.narrower}
 
     def find(self, problem: Problem, seed: int) -> Found:
         """The network; the seed is that of its weights."""

@@ -24,7 +24,7 @@ from hwn2n.hardware.target import Target
 from hwn2n.hardware.targets import build_target
 from hwn2n.network.files import Teacher, load_teacher
 from hwn2n.run.folder import RunFolder, read_json, write_json
-from hwn2n.run.provenance import digest, provenance
+from hwn2n.run.provenance import digest, digest_of_data, provenance
 from hwn2n.search.settings import Settings, settings_from_json, settings_to_json
 
 FORMAT_VERSION = 1
@@ -216,14 +216,6 @@ def _own_copy(model: nn.Module) -> nn.Module:
         raise InputError(
             f"the teacher must be a module that can be copied, but: {one_line(error)}"
         ) from error
-
-
-def digest_of_data(data: Data) -> str:
-    """Equal where train and validation images, labels and the names of the classes are."""
-    parts = {"train": data.train, "validation": data.validation}
-    tensors = {f"{name} images": part.images for name, part in parts.items()}
-    tensors |= {f"{name} labels": part.labels for name, part in parts.items()}
-    return digest(tensors, rest=" ".join(map(repr, data.classes)))
 
 
 def check_same_data(data: Data, folder: RunFolder) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from hwn2n.commands.request import digest_of_data
 from hwn2n.distil.accuracy import accuracy
 from hwn2n.distil.datasets import Data, load_data
 from hwn2n.distil.losses import CrossEntropy
@@ -22,6 +21,7 @@ from hwn2n.network.files import save_teacher
 from hwn2n.network.teachers import build_teacher
 from hwn2n.run.folder import load_checkpoint, save_checkpoint
 from hwn2n.run.progress import Reporter, Silent
+from hwn2n.run.provenance import digest_of_data
 from hwn2n.run.stop import Stop
 
 _LONGEST_NAME = 200

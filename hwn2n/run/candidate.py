@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
@@ -91,3 +91,9 @@ class Candidate:
         values["state"] = State(values["state"])
         values["satisfied"] = bool(values["satisfied"])
         return cls(**values)
+
+
+def latest(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Of each network the last candidate, whose accuracy is the mean of all its trainings; those
+    networks first that came first. One without a key is a network of its own."""
+    return list({candidate.key or candidate.id: candidate for candidate in candidates}.values())

@@ -7,9 +7,13 @@ import platform
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from hwn2n.distil.datasets import Data
 
 PACKAGES = ("hwn2n", "torch", "torchvision", "fvcore", "numpy", "scipy")
 
@@ -36,5 +40,14 @@ def digest(weights: Mapping[str, Tensor], rest: str = "") -> str:
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         total.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        # as a view: what may be gigabytes of images is not copied
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
+
+
+def digest_of_data(data: Data) -> str:
+    """Equal where train and validation images, labels and the names of the classes are."""
+    parts = {"train": data.train, "validation": data.validation}
+    tensors = {f"{name} images": part.images for name, part in parts.items()}
+    tensors |= {f"{name} labels": part.labels for name, part in parts.items()}
+    return digest(tensors, rest=" ".join(map(repr, data.classes)))

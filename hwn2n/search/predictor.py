@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from hwn2n.network.counts import Counts
 from hwn2n.network.decision import NOTHING, Decision, name_of
 from hwn2n.network.planner import Planner
-from hwn2n.run.candidate import Candidate
+from hwn2n.run.candidate import Candidate, latest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ class AccuracyPredictor:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        known = list({c.key: c for c in trained if c.accuracy is not None}.values())[-_MOST:]
+        known = latest(c for c in trained if c.accuracy is not None)[-_MOST:]
         self._fitted = None
         if len(known) < LEAST:
             return

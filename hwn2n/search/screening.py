@@ -111,47 +111,33 @@ class Screening:
         return self._rewards(sampled) if self.predictor.ready else [None] * len(sampled)
 
     def _rewards(self, sampled: Sequence[Sampled | None]) -> list[float | None]:
-        guesses = self._guesses(sampled)
-        return [
-            DEGENERATE_REWARD if self._degenerate(one) else self._reward(one, guess)
-            for one, guess in zip(sampled, guesses, strict=True)
-        ]
+        """By its row where a candidate was that very network, else by a guess."""
+        new = [one for one in sampled if one is not None and one.name not in self._known]
+        guesses = iter(self.predictor.expected([(one.decision, one.counts) for one in new]))
+        found: list[float | None] = []
+        for one in sampled:
+            known = None if one is None else self._known.get(one.name)
+            if one is None or (known is not None and known.state is State.ILLEGAL):
+                found.append(DEGENERATE_REWARD)
+                continue
+            if known is not None:  # its own reading says more than a forecast
+                accuracy, inside = known.expected, known.satisfied
+            else:
+                accuracy, inside = next(guesses), self._inside(one.counts)
+            found.append(self._reward(one, accuracy) if inside else None)
+        return found
 
-    def _degenerate(self, one: Sampled | None) -> bool:
-        known = None if one is None else self._known.get(one.name)
-        return one is None or (known is not None and known.state is State.ILLEGAL)
-
-    def _reward(self, one: Sampled | None, guess: float | None) -> float | None:
+    def _reward(self, one: Sampled, accuracy: float) -> float:
         """Of a network inside the budget, so that epsilon does not matter."""
-        if one is None or guess is None:
-            return None
         rows = self.evaluator.rows
         return score(
-            accuracy=guess,
+            accuracy=accuracy,
             teacher_accuracy=rows.teacher_accuracy,
             compression=rows.compression(as_cost(one.counts)),
             satisfied=True,
             epsilon=0.0,
             formula=self.evaluator.settings.formula,
         ).reward
-
-    def _guesses(self, sampled: Sequence[Sampled | None]) -> list[float | None]:
-        """Their expected accuracies, the known ones of the ledger; None where there is no network
-        or where it is, as far as can be told, outside the budget."""
-        asked = [one for one in sampled if one is not None and one.name not in self._known]
-        answers = iter(self.predictor.expected([(one.decision, one.counts) for one in asked]))
-        found: list[float | None] = []
-        for one in sampled:
-            if one is None:
-                found.append(None)
-                continue
-            known = self._known.get(one.name)
-            if known is not None:  # its own reading says more than a forecast
-                found.append(known.expected if known.satisfied else None)
-                continue
-            guess = next(answers)
-            found.append(guess if self._inside(one.counts) else None)
-        return found
 
     def _inside(self, counts: Counts) -> bool:
         forecast = self.evaluator.fitter.forecast

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hwn2n.run.candidate import Candidate
+from hwn2n.run.candidate import Candidate, latest
 
 
 def best_actions(
@@ -31,7 +31,6 @@ def best_actions(
     inside = [
         c for c in candidates if c.satisfied and c.accuracy is not None and c.iteration <= until
     ]
-    last = {candidate.key or candidate.actions: candidate for candidate in inside}
-    ranked = sorted(last.values(), key=lambda c: -(c.expected if by == "accuracy" else c.reward))
+    ranked = sorted(latest(inside), key=lambda c: -(c.expected if by == "accuracy" else c.reward))
     best = [list(candidate.actions) for candidate in ranked[:k]]
     return torch.tensor(best, dtype=torch.int64) if best else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hwn2n.budget.cost import cost_from_json
 from hwn2n.network.decision import Decision
-from hwn2n.run.candidate import Candidate
+from hwn2n.run.candidate import Candidate, latest
 from hwn2n.search.choices.actions import RemovalStage
 from hwn2n.search.rounds import ANCHOR, Rounds
 
@@ -19,9 +19,7 @@ def best_removals(rounds: Rounds, count: int) -> list[frozenset[str]]:
     nothing is removed.
     """
     rows = [c for c in rounds.ledger.candidates() if c.accuracy is not None]
-    rows = [c for c in rows if c.stage in (ANCHOR.stage, RemovalStage.name)]
-    # of one network the last counts: its accuracy is the mean of all trainings
-    rows = list({c.key or c.id: c for c in rows}.values())
+    rows = latest(c for c in rows if c.stage in (ANCHOR.stage, RemovalStage.name))
     rows.sort(key=lambda c: (c.satisfied, c.terms["base"] - _missed(rounds, c)), reverse=True)
     found = dict.fromkeys(Decision.from_json(c.decision).removed for c in rows)
     return list(found)[:count] or [frozenset()]
