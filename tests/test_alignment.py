@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -41,11 +42,17 @@ def nothing_but_overhead(width: int) -> float:
     return 1.0
 
 
-def asked(time: Time, *, column: str = "latency_p50", room: float = 1.0) -> Alignment:
-    """Of a device with this time of a group; `room` is the headroom of all least widths."""
+def asked(
+    time: Time, *, column: str = "latency_p50", room: float = 1.0, slow: tuple[float, ...] = (1.0,)
+) -> Alignment:
+    """Of a device with this time of a group; `room` is the headroom of all least widths.
+
+    `slow`: by how much a student's readings are too long, in turns.
+    """
+    factors = itertools.cycle(slow)
 
     def measure(decision: Decision) -> Beside:
-        mine = sum(time(decision.widths[name]) for name in GROUPS)
+        mine = sum(time(decision.widths[name]) for name in GROUPS) * next(factors)
         whole = sum(time(group.width) for group in GROUPS.values())
         if column == "throughput":
             mine, whole = 1 / mine, 1 / whole
@@ -79,6 +86,12 @@ def test_who_wants_it_says_so() -> None:
 )
 def test_the_least_step_by_which_narrowing_saves_time(time: Time, step: int, column: str) -> None:
     assert asked(time, column=column).step() == step
+
+
+@pytest.mark.parametrize("slow", [(3.0, 1.0, 1.0), (1.0, 0.3, 1.0), (0.3, 1.0, 3.0)])
+def test_one_reading_of_three_does_not_decide(slow: tuple[float, ...]) -> None:
+    assert asked(in_blocks_of(8), slow=slow).step() == 8
+    assert asked(smooth, slow=slow).step() == 1
 
 
 def test_a_finer_step_where_the_least_widths_are_far_outside() -> None:

@@ -34,6 +34,9 @@ WORTH = 0.25
 the FLOPs."""
 NOISE = 0.01
 """Of the time: readings beside the teacher differ by as much."""
+READINGS = 3
+"""Of each network, of which the middle one counts: a machine that changes its speed meanwhile must
+not decide."""
 FAR = 0.25
 """So far outside, as a share of a limit, the least widths of a step may be: a removal is to bring
 such a network inside."""
@@ -121,13 +124,13 @@ class Alignment:
         """
         blocks = self._allowed(STEPS[-1])
         base = self._of_widths(lambda group: blocks.at_most(group, group.width))
-        whole = self._share("whole blocks", self.measure(base))
+        whole = self._share(self._read("whole blocks", base))
         work = self.planner.count(base).flops
         for step in STEPS:
             narrower = self._narrower(base, step)
             if narrower == base:
                 break
-            share = self._share(f"{step} narrower", self.measure(narrower))
+            share = self._share(self._read(f"{step} narrower", narrower))
             saved = 1 - self.planner.count(narrower).flops / max(1, work)
             if 1 - share / whole >= WORTH * saved - NOISE:
                 finer = (s for s in reversed(STEPS) if s <= step)
@@ -136,8 +139,7 @@ class Alignment:
 
     def _fits(self, step: int) -> bool:
         least = self._of_widths(self._allowed(step).least)
-        found = self.measure(least)
-        self._share(f"multiples of {step}, least widths", found)
+        found = self._read(f"multiples of {step}, least widths", least)
         return self.headroom(least, found) >= -FAR
 
     def _narrower(self, base: Decision, step: int) -> Decision:
@@ -154,7 +156,13 @@ class Alignment:
     def _allowed(self, step: int) -> Widths:
         return Widths(round_to=step, floor=self.floor)
 
-    def _share(self, name: str, found: Beside) -> float:
+    def _read(self, name: str, decision: Decision) -> Beside:
+        """The middle one of several readings, by the share of the teacher's time."""
+        readings = sorted((self.measure(decision) for _ in range(READINGS)), key=self._share)
+        found = readings[READINGS // 2]
+        self.shares[name] = self._share(found)
+        return found
+
+    def _share(self, found: Beside) -> float:
         mine, whole = found.cost[self.column].value, found.teacher[self.column].value
-        self.shares[name] = whole / mine if COLUMNS[self.column].falls else mine / whole
-        return self.shares[name]
+        return whole / mine if COLUMNS[self.column].falls else mine / whole
