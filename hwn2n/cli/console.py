@@ -24,14 +24,38 @@ _results: list[TextIO] = []
 
 @contextmanager
 def only_results_on_stdout() -> Iterator[None]:
-    """What others print, such as modules of the user and libraries, goes to stderr: the result, or
-    its JSON, has to be alone on stdout."""
-    _results.append(sys.stdout)
+    """What others print, such as modules of the user, libraries in C++ and child processes, goes to
+    stderr: the result, or its JSON, has to be alone on stdout."""
+    with _own_stdout() as stream:
+        _results.append(stream)
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
+        finally:
+            _results.pop()
+
+
+@contextmanager
+def _own_stdout() -> Iterator[TextIO]:
+    """The process's stdout as a stream of our own, while its descriptor leads to stderr. It is
+    `sys.stdout` where that is no descriptor, as in a notebook."""
+    stdout = sys.stdout
     try:
-        with redirect_stdout(sys.stderr):
-            yield
+        descriptor, stderr = stdout.fileno(), sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):
+        yield stdout
+        return
+    stdout.flush()
+    kept = os.dup(descriptor)
+    raw = io.BufferedWriter(io.FileIO(os.dup(kept), "w"))
+    stream = io.TextIOWrapper(raw, encoding=stdout.encoding, errors=stdout.errors)
+    try:
+        os.dup2(stderr, descriptor)
+        yield stream
     finally:
-        _results.pop()
+        os.dup2(kept, descriptor)
+        os.close(kept)
+        stream.close()  # last: what is left may find nobody who reads
 
 
 def results() -> TextIO:
