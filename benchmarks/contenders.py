@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-UNSCREENED = {"screen": 1, "shrink_from": 1, "budget_prior": False}
-"""All that is sampled is evaluated, the second stage shrinks what one removal leaves, and the first
-policy prefers to keep layers whatever the budget."""
+UNSCREENED = {"screen": 1, "shrink_from": 1, "budget_prior": False, "align": False}
+"""All that is sampled is evaluated, the second stage shrinks what one removal leaves, the first
+policy prefers to keep layers whatever the budget, and widths are of any step."""
 
 SCREENED = {"screen": 8, "shrink_from": 3}
 """Of eight decisions guesses choose one; three removals go on into the second stage."""
@@ -31,7 +31,7 @@ PAPERS_POLICIES = {
     "strategy": "policies",
     **dict.fromkeys(["removal.prior", "shrinkage.prior", "near_miss"], 0.0),
     **dict.fromkeys(["removal.entropy_weight", "shrinkage.entropy_weight"], 0.0),
-    **dict.fromkeys(["project", "anchor", "normalise", "align"], False),
+    **dict.fromkeys(["project", "anchor", "normalise"], False),
     "advantage": "ema",
     "formula": "paper",
     "features": "paper",
@@ -45,13 +45,13 @@ NO_SEARCH = {
     "strategy": "policies",
     "removal.updates": 0,
     "shrinkage.updates": 0,
-    "align": False,
     "round_to": 1,
 }
 """Of all networks of uniform width the one that uses most of the budget: steps leave it few."""
 
-DEFAULT = "policies, blocks, budget prior, screened"
-"""What `recipe: fast` does by itself."""
+SCREENED_POLICIES = "policies, blocks, budget prior, screened"
+DEFAULT = f"{SCREENED_POLICIES}, aligned"
+"""What `recipe: fast` does by itself. Without a limit on time it is the same without `aligned`."""
 
 SHIPPED = "policies, shipped start"
 SHIPPED_SCREENED = f"{SHIPPED}, screened"
@@ -61,8 +61,8 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "policies, several steps": {**UNITS, "strategy": "policies", "update_steps": 10},
     "policies, several steps, blocks": BLOCKS,
     "policies, blocks, budget prior": {**BLOCKS, **BY_BUDGET},
-    DEFAULT: {**BLOCKS, **BY_BUDGET, **SCREENED},
-    f"{DEFAULT}, aligned": {**BLOCKS, **BY_BUDGET, **SCREENED, "align": True},
+    SCREENED_POLICIES: {**BLOCKS, **BY_BUDGET, **SCREENED},
+    DEFAULT: {**BLOCKS, **BY_BUDGET, **SCREENED, "align": True},
     SHIPPED: BLOCKS,
     SHIPPED_SCREENED: {**BLOCKS, **BY_BUDGET, **SCREENED},
     "policies, masks": {**UNITS, "strategy": "policies", "mask": True},
@@ -82,6 +82,12 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "policies of the paper, masks": {**PAPERS_POLICIES, "mask": True},
     "random actions": {**UNITS, "strategy": "random"},
     "random actions, blocks": {**UNITS, "strategy": "random", "granularity": "block"},
+    "random actions, blocks, aligned": {
+        **UNITS,
+        "strategy": "random",
+        "granularity": "block",
+        "align": True,
+    },
     "random actions, blocks, screened": {
         **UNITS,
         "strategy": "random",

@@ -24,6 +24,7 @@ RECIPES: dict[str, Settings] = {
         screen=8,
         shrink_from=3,
         budget_prior=True,
+        align=True,
         advantage="leave-one-out",
         normalise=True,
         features="normalised",
