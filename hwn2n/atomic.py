@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,10 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then move it there, durably.
 
     A crash at any moment, or two writers at once, leave the old file or a new one, never a part.
-    What `write` raises goes through, and so does `OSError`, where there is no such folder too.
+    What `write` raises goes through, and so does `OSError`, where there is no such folder too and
+    for what `destination` refuses.
     """
-    if not path.name or path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path = destination(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         write(temporary)
@@ -25,3 +26,18 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def destination(path: Path) -> Path:
+    """The file to write for `path`, which is that of a link.
+
+    Raises `OSError` for a folder, and for devices, pipes and what stands for an open file, such as
+    /dev/stdout: moving a file there would put it in the place of the device.
+    """
+    if not path.name or path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    folder = os.path.realpath(path.parent)
+    stream = folder == "/dev" or (folder.startswith("/proc/") and folder.endswith("/fd"))
+    if stream or (path.exists() and not stat.S_ISREG(path.stat().st_mode)):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+    return Path(os.path.realpath(path))

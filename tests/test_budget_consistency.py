@@ -39,6 +39,23 @@ def found(text: str, **teacher: float) -> list[str]:
     return [row.id for row in budget_contradictions(load_budget(text), cost)]
 
 
+def test_differences_to_an_unknown_teacher_may_contradict_each_other() -> None:
+    def named(*limits: str) -> list[str]:
+        return found(rows(*(f"{{metric: accuracy, {limit}}}" for limit in limits)))
+
+    assert len(named("min: -1pt", "max: -2pt")) == 2
+    assert not named("min: -2pt", "max: -1pt")
+    assert not named("min: +60pt", "max: -2pt")  # nobody knows where the teacher is
+    assert not named("min: -1pt, tolerance: 1%", "max: -2pt")
+
+
+def test_a_teacher_near_idle_keeps_no_row_from_the_others() -> None:
+    net = "{sum: [{metric: power, scope: net, scale: 50%}], max: 1}"
+    over, under = "{metric: params, max: 5}", "{metric: params, min: 6}"
+    assert found(rows(net), power_avg_net=-0.1) == []
+    assert len(found(rows(net, over, under), power_avg_net=-0.1)) == 2
+
+
 def message(text: str) -> str:
     return str(contradiction_error(budget_contradictions(load_budget(text))))
 

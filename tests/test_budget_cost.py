@@ -61,6 +61,9 @@ def test_json_that_is_no_cost_is_refused(data):
 def test_a_meter_may_read_below_idle():
     below = {"power_avg_net": {"value": -0.01, "how": "measured"}}
     assert cost_from_json(below) == {"power_avg_net": Reading(-0.01, "measured")}
+    slower = {"latency_p50": {"value": -0.01, "how": "measured"}}
+    with pytest.raises(InputError, match="latency_p50 of a cost must be 0 or more"):
+        cost_from_json(slower)
 
 
 def test_unknown_columns_are_not_written():

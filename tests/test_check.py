@@ -14,6 +14,7 @@ from hwn2n.budget.judgement import Verdict
 from hwn2n.budget.load import load_budget
 from hwn2n.budget.verdict import judge, judge_open, judge_rows, verdict_of
 from hwn2n.errors import InputError, MeasurementError
+from hwn2n.hardware.measurement import Beside
 
 PARAMS = {"metric": "params", "max": 100}
 BAD_PARAMS = {"metric": "params", "max": 10}
@@ -245,7 +246,30 @@ def test_a_measured_teacher_makes_rows_inconclusive() -> None:
     found = hwn2n.check(net(), budget=half, teacher=net(), target=target, input_shape=SHAPE)
     assert found.exit_code == 4
     assert found.rows[0].limit_text == "<= 10.0ms [9.00ms, 12.0ms]"
-    assert target.measured == ["latency_p50", "latency_p50"]
+    assert target.measured[1:] == ["latency_p50", "latency_p50"]
+
+
+class InTurns(Told):
+    """Reads a model and its teacher in turns: 9 ms of 10, 0.88 to 0.92 of it."""
+
+    def measure_beside(self, student, teacher, input_shape, columns, teacher_columns, protocol):
+        assert list(columns) == list(teacher_columns) == ["latency_p50"]
+        mine, theirs = ms(9, 8, 12), ms(10, 9, 12)
+        return Beside({"latency_p50": mine}, {"latency_p50": theirs}, {"latency_p50": (0.88, 0.92)})
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("95%", Verdict.PASS), ("90%", Verdict.INCONCLUSIVE), ("85%", Verdict.VIOLATED)],
+)
+def test_the_teacher_is_read_in_turns(limit: str, expected: Verdict) -> None:
+    target = InTurns(latency_p50=MEASURED)
+    rows = budget(latency(max=limit), latency(max="9.5ms"), {"metric": "params", "max": "100%"})
+    found = hwn2n.check(net(), budget=rows, teacher=net(), target=target, input_shape=SHAPE)
+    relative_row, absolute, params = found.rows
+    assert relative_row.verdict is expected and relative_row.value == absolute.value == 0.009
+    assert (relative_row.low, relative_row.high) == (pytest.approx(0.0088), pytest.approx(0.0092))
+    assert absolute.verdict is Verdict.INCONCLUSIVE and params.verdict is Verdict.PASS
 
 
 def test_static_only_skips_what_is_measured_and_needs_no_device() -> None:

@@ -216,6 +216,13 @@ def test_a_teachers_cost_that_is_none(folder: Path, content: str | None, message
     assert message in outcome.err
 
 
+def test_a_profile_of_another_version_is_no_teachers_cost(folder: Path) -> None:
+    (folder / "cost.json").write_text(json.dumps({**TEACHER, "version": 2}))
+    outcome = hwn2n("budget", "explain", "good.yaml", "--teacher-cost", "cost.json")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == "error: cost.json: the version of a profile must be 1; found 2\n"
+
+
 def test_the_teacher_json_of_a_run_will_do(folder: Path) -> None:
     (folder / "teacher.json").write_text(json.dumps(TEACHER["cost"]))
     found = hwn2n("budget", "explain", "good.yaml", "--teacher-cost", "teacher.json", "--json").json

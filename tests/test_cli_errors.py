@@ -61,6 +61,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes
     monkeypatch.chdir(tmp_path)
     (tmp_path / "no images").mkdir()
     (tmp_path / "full").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     return tmp_path
@@ -352,7 +353,27 @@ BAD_OTHERS: dict[str, tuple[int, list[str], str]] = {
     "profile into nowhere": (
         2,
         ["profile", "teacher.pt", "--columns", "params", "-o", "nowhere/p.json"],
-        "nowhere/p.json: must be writable",
+        "nowhere/p.json: must lie in a folder that exists",
+    ),
+    "profile into a pipe": (
+        2,
+        ["profile", "teacher.pt", "--columns", "params", "-o", "pipe"],
+        "pipe: must be writable, but: it is a device or a pipe",
+    ),
+    "inspect into nowhere": (
+        2,
+        ["inspect", "teacher.pt", "--svg", "nowhere/p.svg"],
+        "nowhere/p.svg: must lie in a folder that exists",
+    ),
+    "profile a million and one images": (
+        2,
+        ["profile", "teacher.pt", "--columns", "params", "--batch", "1000001"],
+        "--batch",
+    ),
+    "more threads than can be started": (
+        2,
+        ["compare", "teacher.pt", "teacher.pt", "--threads", "4096"],
+        "on this machine; found 4096",
     ),
     "check without the budget's file": (
         2,

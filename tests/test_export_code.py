@@ -1,5 +1,6 @@
 """The generated program: it computes what the network does, reads well, and is nothing but code."""
 
+import ast
 import random
 import re
 import subprocess
@@ -258,6 +259,15 @@ def test_lines_are_broken_where_formatters_break_them():
     assert flat(literal((1,))) == "(1,)" and flat(literal([float("inf")])) == '[float("inf")]'
     with pytest.raises(TypeError):
         literal(object())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cat", 'a "b" \\ c', "\U0001f600 face \U00020bb7", "tab\there\n", "\udc80", "\x00\x7f\u2028"],
+)
+def test_texts_come_back(text):
+    written = flat(literal(text))
+    assert ast.literal_eval(written) == text and written.encode() and "\n" not in written
 
 
 def test_names_are_plain_and_their_own():

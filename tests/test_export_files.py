@@ -1,6 +1,7 @@
 """Written files: what is in them, what they are compared with, and what is refused."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,17 @@ def test_bad_usage_is_one_line_and_leaves_nothing(arguments, error, run, tmp_pat
     done = hwn2n("export", run, *arguments)
     assert done.code == 2 and error in done.err and done.err.count("\n") == 1
     assert tree(tmp_path) == {tmp_path / "teacher.pt"}
+
+
+def test_a_link_stays_one_and_a_pipe_too(run, tmp_path):
+    link, pipe = tmp_path / "link.pt2", tmp_path / "pipe.pt2"
+    link.symlink_to("real.pt2")
+    os.mkfifo(pipe)
+    assert hwn2n("export", run, "--to", "torch-export", "-o", link).code == 0
+    assert link.is_symlink() and torch.export.load(tmp_path / "real.pt2")
+    done = hwn2n("export", run, "--to", "torch-export", "-o", pipe)
+    assert done.code == 2 and "it is a device or a pipe, not a file" in done.err
+    assert tree(tmp_path) == {link, pipe, tmp_path / "real.pt2"} and pipe.is_fifo()
 
 
 def test_a_run_without_a_student_says_how_to_go_on(run, tmp_path):

@@ -240,10 +240,18 @@ def test_precision_and_batch_reach_the_model():
     assert target.name == f"cpu bf16 batch=3 threads={threads + 1}"
 
 
+def test_more_threads_than_a_machine_can_start_are_not_asked_for():
+    target = build_target({"threads": 100_000})
+    [reason] = target.unavailable(["latency_p50", "params"]).values()
+    assert reason.endswith("threads at most, and this target has more")
+
+
 def test_what_does_not_fit_is_refused():
     for wrong in ({"device": "tpu9"}, {"device": "mps"}, {"batch": 0}, {"threads": 0}):
         with pytest.raises(InputError, match=f"{next(iter(wrong))} of a target: "):
             build_target(wrong)
+    with pytest.raises(InputError, match="threads of a target: "):
+        build_target("cpu", changes={"threads": 0})
     with pytest.raises(InputError, match=r"precision of a target: .*; found 'int8'"):
         build_target({"precision": "int8"})
     with pytest.raises(InputError, match=r"\(channels, height, width\)"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from rich.console import Console
 from small import files
 
-from hwn2n.atomic import write_atomic
+from hwn2n.atomic import destination, write_atomic
 from hwn2n.errors import InputError, InterruptedRunError
 from hwn2n.run.folder import (
     RunFolder,
@@ -99,6 +100,22 @@ def test_a_file_is_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         write_atomic(path, fail)
     assert read_json(path) == {"a": 1} and files(tmp_path) == {"file.json"}
+
+
+def test_pipes_and_devices_are_not_replaced_and_links_lead_to_their_files(tmp_path: Path) -> None:
+    pipe, real, link = tmp_path / "pipe", tmp_path / "real", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(real)
+    with pytest.raises(OSError, match="it is a device or a pipe"):
+        write_atomic(pipe, lambda path: path.write_text("x"))
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    for text in ("new", "newer"):  # a link to nothing, then to a file
+        write_atomic(link, lambda path, text=text: path.write_text(text))
+        assert link.is_symlink() and real.read_text() == text
+    for stream in ("/dev/stdout", "/dev/null", "/dev/fd/1"):
+        with pytest.raises(OSError, match="it is a device or a pipe"):
+            destination(Path(stream))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe", "real"]
 
 
 def test_damaged_files_are_one_line(tmp_path: Path) -> None:

@@ -95,6 +95,9 @@ COLUMNS: dict[str, Column] = {column.name: column for column in _ALL}
 
 COUNTABLE: tuple[str, ...] = tuple(column.name for column in _ALL if column.countable)
 
+STEADY: tuple[str, ...] = ("peak_memory",)
+"""Measured, and yet the same in an hour."""
+
 METRICS: tuple[str, ...] = tuple(dict.fromkeys(column.metric for column in _ALL))
 
 # What an absent `stat:` and `scope:` mean. Latency has no default statistic: median and tail

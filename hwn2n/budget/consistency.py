@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,8 +25,8 @@ from hwn2n.budget.columns import COLUMNS, in_order
 from hwn2n.budget.cost import Cost, Reading
 from hwn2n.budget.infeasible import Inequality, minimal_conflict
 from hwn2n.budget.matrix import Budget, Constraints
-from hwn2n.budget.rows import Row
-from hwn2n.errors import InputError
+from hwn2n.budget.rows import OpenRow, Row
+from hwn2n.errors import InputError, MeasurementError
 
 CHAINS: tuple[tuple[str, ...], ...] = (
     ("latency_p50", "latency_p90", "latency_p95", "latency_p99"),
@@ -37,6 +38,9 @@ CHAINS: tuple[tuple[str, ...], ...] = (
 
 ROUNDING = 1e-9
 """Limits that differ by no more than this share of their size agree."""
+
+MIDDLE = 0.5
+"""An accuracy from which both ends are far."""
 
 _LARGE = 1e60  # stands for "as much as you like" in a witness; limits end at 1e24
 
@@ -63,22 +67,36 @@ def budget_contradictions(budget: Budget, teacher: Cost | None = None) -> tuple[
     """`contradictions` of the rows of `budget` that are numbers, given what is known of `teacher`.
 
     Of a teacher that is not known, two shares of the same value can still exclude each other
-    (at most 50 % and at least 60 %), whatever the value is. Raises InputError for a scale that
-    is a share of a teacher's zero.
+    (at most 50 % and at least 60 %), whatever the value is, and so can two differences to it.
+    Raises InputError for a scale that is a share of a teacher's zero.
     """
     known = teacher or {}
     steering = [row for row in budget.rows if row.severity == "error"]
     numbers = [row for row in steering if all(name in known for name in row.relative_columns)]
-    found = contradictions(Constraints(rows=tuple(row.resolve(known) for row in numbers)))
+    resolved = []
+    for row in numbers:
+        with suppress(MeasurementError):  # a share of what the teacher has less than none of
+            resolved.append(row.resolve(known))
+    found = contradictions(Constraints(rows=tuple(resolved)))
     if found:
         return found
-    shares = [row for row in steering if row not in numbers and row.limit.reference == "ratio"]
-    for column in dict.fromkeys(row.columns[0] for row in shares):
-        one = {column: Reading(1.0)}
-        alike = tuple(row.resolve(one) for row in shares if row.columns == (column,))
-        if found := contradictions(Constraints(rows=alike)):
-            return found
+    unknown = [row for row in steering if row not in numbers and len(row.columns) == 1]
+    shares = [row for row in unknown if row.limit.reference == "ratio"]
+    points = [row for row in unknown if _moves_with_the_teacher(row)]
+    for rows, value in ((shares, 1.0), (points, MIDDLE)):
+        for column in dict.fromkeys(row.columns[0] for row in rows):
+            one = {column: Reading(value)}
+            alike = tuple(row.resolve(one) for row in rows if row.columns == (column,))
+            if found := contradictions(Constraints(rows=alike)):
+                return found
     return ()
+
+
+def _moves_with_the_teacher(row: OpenRow) -> bool:
+    """Whether it bounds a difference to the teacher, so that what holds at `MIDDLE` holds at any
+    value. A tolerance is a share of the limit, so it does not move alike."""
+    limit = row.limit
+    return limit.reference == "points" and abs(limit.value) < MIDDLE and not row.tolerance
 
 
 def contradiction_error(rows: Sequence[Row]) -> InputError:

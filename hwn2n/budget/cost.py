@@ -17,6 +17,9 @@ from hwn2n.errors import InputError, MeasurementError
 
 How = Literal["exact", "measured", "cached"]
 
+MAY_BE_NEGATIVE = ("power_avg_net",)
+"""Columns that noise may bring below 0: a reading near idle, less another of idle."""
+
 _LARGEST = sys.float_info.max  # an int may be above, and too long to be shown
 
 
@@ -102,7 +105,7 @@ def cost_from_json(data: Any) -> dict[str, Reading]:
             cost[name] = Reading(**entry)
         except MeasurementError as error:
             raise InputError(f"column {name} of a cost: {error}") from error
-        if COLUMNS[name].known == "counted" and cost[name].value < 0:
+        if name not in MAY_BE_NEGATIVE and cost[name].value < 0:
             raise InputError(
                 f"column {name} of a cost must be 0 or more; found {cost[name].value:g}"
             )

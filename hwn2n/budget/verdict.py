@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from hwn2n.budget.cost import Cost, How, Reading
 from hwn2n.budget.judgement import Judgement, Verdict
@@ -104,6 +104,30 @@ def judge_open(row: OpenRow, cost: Cost, teacher: Cost) -> Judgement:
     resolved = row.resolve(teacher)
     strictest, loosest = _at_ends(row, teacher)
     return judge(resolved, cost, ends=(row.resolve(strictest), row.resolve(loosest)))
+
+
+def read_in_turns(
+    row: OpenRow, cost: Cost, teacher: Cost, shares: Mapping[str, tuple[float, float]]
+) -> tuple[Cost, Cost]:
+    """`cost` and `teacher` as `judge_open` should have them for a row, where columns that it is
+    relative in were read in turns.
+
+    A limit that is a share of a measured value is as uncertain as that value; but of two that were
+    read in turns only the ratio is uncertain, whose interval `shares` has, by column.
+    """
+    mine, theirs = dict(cost), dict(teacher)
+    for name in row.relative_columns:
+        if name in shares:
+            whole = teacher[name].value
+            mine[name] = by_share(cost[name].value, shares[name], whole)
+            theirs[name] = Reading(whole, "measured")
+    return mine, theirs
+
+
+def by_share(value: float, share: tuple[float, float], whole: float) -> Reading:
+    """A reading with the interval that its `share` of a `whole` has."""
+    low, high = (end * whole for end in share)
+    return Reading(value, "measured", min(low, value), max(high, value))
 
 
 def _at_ends(row: OpenRow, teacher: Cost) -> tuple[Cost, Cost]:

@@ -129,8 +129,7 @@ def check(
     """
     chosen = _chosen(form, json)
     context.obj.json = chosen is Format.JSON and out is None
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"{out}: must lie in a folder that exists, and {out.parent} does not")
+    options.output_file(out)
     shape = options.image_shape(input_shape)
 
     from hwn2n.commands.check import check as run

@@ -41,7 +41,11 @@ def compare(
     batch: Annotated[
         int | None,
         typer.Option(
-            "--batch", metavar="N", min=1, max=2**20, help="Images of one inference.  [default: 1]"
+            "--batch",
+            metavar="N",
+            min=1,
+            max=1_000_000,
+            help="Images of one inference.  [default: 1]",
         ),
     ] = None,
     threads: options.Threads = None,

@@ -70,6 +70,7 @@ def inspect(
       hwn2n inspect runs/first --svg student.svg --budget budgets/demo.yaml
     """
     context.obj.json = json
+    options.output_file(svg)
     shape = options.image_shape(input_shape)
 
     from hwn2n.cli.inspect_tables import inspect_lines, inspect_table

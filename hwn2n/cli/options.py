@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hwn2n.atomic import destination
 from hwn2n.errors import InputError
 
 LARGEST_SEED = 2**31 - 1
@@ -154,6 +157,20 @@ def image_shape(text: str | None) -> tuple[int, int, int] | None:
     return channels, height, width
 
 
+def output_file(path: Path | None) -> None:
+    """Raises InputError for a file that cannot be written, before anything is measured for it."""
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: must lie in a folder that exists, and {path.parent} does not")
+    try:
+        folder = destination(path).parent
+    except OSError as error:
+        raise InputError(f"{path}: must be writable, but: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{path}: must be writable, but: {os.strerror(errno.EACCES)}")
+
+
 def validation_size(text: str | None) -> int | float | None:
     """A number of images ("500") or a share ("0.2"); InputError for any other text."""
     if text is None:
@@ -197,8 +214,15 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def use_threads(threads: int | None) -> None:
-    """Let torch use so many CPU threads in this process; None leaves it as it is."""
+    """Let torch use so many CPU threads in this process; None leaves it as it is. Raises InputError
+    for more than this machine can start."""
     if threads is not None:
         import torch
 
+        from hwn2n.hardware.matching import most_threads
+
+        if threads > most_threads():
+            raise InputError(
+                f"--threads must be {most_threads()} at most on this machine; found {threads}"
+            )
         torch.set_num_threads(threads)

@@ -27,7 +27,11 @@ def profile(
     batch: Annotated[
         int | None,
         typer.Option(
-            "--batch", metavar="N", min=1, max=2**20, help="Images of one inference.  [default: 1]"
+            "--batch",
+            metavar="N",
+            min=1,
+            max=1_000_000,
+            help="Images of one inference.  [default: 1]",
         ),
     ] = None,
     threads: options.Threads = None,
@@ -83,6 +87,9 @@ def profile(
       hwn2n profile student.pt2 --budget budgets/demo.yaml --save-baseline main.json
     """
     context.obj.json = json
+    written = [path for path in (out, save_baseline) if path is not None]
+    for path in written:
+        options.output_file(path)
     shape = options.image_shape(input_shape)
 
     from hwn2n.cli.profile_tables import profile_lines, profile_table
@@ -102,7 +109,6 @@ def profile(
         data=data,
         data_root=data_root,
     )
-    written = [path for path in (out, save_baseline) if path is not None]
     for path in written:
         found.save(path)
     if json:

@@ -30,6 +30,7 @@ from hwn2n.budget.validate import (
     validated_file,
 )
 from hwn2n.errors import InputError, MeasurementError, one_line
+from hwn2n.gate.saved_profile import require_version
 
 FORMAT_VERSION = 1
 
@@ -209,6 +210,7 @@ def read_cost(path: Source) -> dict[str, Reading]:
     if isinstance(data, dict) and "format" in data:
         if data["format"] != "hwn2n-profile" or "cost" not in data:
             raise InputError(f"{must}; found format {shown(data['format'])}")
+        require_version(data, name)
         data = data["cost"]
     try:
         return cost_from_json(data)

@@ -13,7 +13,7 @@ from hwn2n.budget.columns import COUNTABLE, in_order
 from hwn2n.budget.judgement import Judgement, Verdict
 from hwn2n.budget.matrix import Budget
 from hwn2n.budget.rows import OpenRow
-from hwn2n.budget.verdict import judge_open, unjudged
+from hwn2n.budget.verdict import judge_open, read_in_turns, unjudged
 from hwn2n.commands.readings import Reader, Readings
 from hwn2n.commands.subject import (
     Model,
@@ -117,7 +117,10 @@ def check(
         reference = Readings(cost={}, reasons=alone, machine=found.machine)
     else:
         had = [name for name in needed if name not in found.reasons]
-        reference = reader.of_teacher(compared, found, had)
+        if isinstance(compared, Teacher):
+            found, reference = reader.in_turns(subject, compared, found, had)
+        else:
+            reference = reader.of_profile(compared, found, had)
     earlier = None if before is None else reader.of_profile(before, found, columns)
     rows = [
         _judged(row, found, reference, earlier)
@@ -188,7 +191,9 @@ def _judged(
                 reason = f"{name}{whose}: {readings.reasons[name]}"
                 return unjudged(row, Verdict.UNAVAILABLE, reason)
     try:
-        judgement = judge_open(row, found.cost, reference.cost)
+        judgement = judge_open(
+            row, *read_in_turns(row, found.cost, reference.cost, reference.shares)
+        )
         resolved = row.resolve(reference.cost)
     except MeasurementError as error:
         return unjudged(row, Verdict.UNAVAILABLE, str(error))

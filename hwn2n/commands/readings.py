@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from hwn2n.budget.columns import COLUMNS
+import torch
+
+from hwn2n.budget.columns import COLUMNS, STEADY
 from hwn2n.budget.cost import Cost
 from hwn2n.budget.problems import shown
 from hwn2n.errors import InputError
@@ -28,7 +30,8 @@ class Readings:
 
     `machine` is the fingerprint of machine and target that measured, `inputs` what the network
     ran on, `threads` how many CPU threads timed it, None where none did, `notes` what a reader of
-    the figures should know.
+    the figures should know. A teacher has `shares`, as `Beside` has them, of columns that were read
+    in turns.
     """
 
     cost: Cost
@@ -37,6 +40,7 @@ class Readings:
     inputs: str = "noise"
     threads: int | None = None
     notes: tuple[str, ...] = ()
+    shares: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,22 +87,57 @@ class Reader:
             notes=self.saved.notes,
         )
 
-    def of_teacher(
-        self, teacher: Teacher | SavedProfile, model: Readings, columns: Sequence[str]
-    ) -> Readings:
-        """`columns` of the teacher, as far as they compare with those of `model`.
+    def of_teacher(self, teacher: Teacher, columns: Sequence[str]) -> Readings:
+        """`columns` of the teacher, read by itself.
 
         Measured columns of two networks have to be of one machine. So where the model's come from
         a profile, the teacher's must too.
         """
-        if isinstance(teacher, SavedProfile):
-            return self.of_profile(teacher, model, columns)
         here = [n for n in columns if COLUMNS[n].known != "measured" or self.saved is None]
         found = self._here(teacher, here)
         reason = "the teacher must have been measured where the network was: --teacher PROFILE.json"
         reasons = dict(found.reasons) | {name: reason for name in columns if name not in here}
         notes = tuple(f"teacher: {note}" for note in found.notes)
         return replace(found, reasons=reasons, notes=notes)
+
+    def in_turns(
+        self, subject: Teacher, teacher: Teacher, model: Readings, columns: Sequence[str]
+    ) -> tuple[Readings, Readings]:
+        """`model` and `columns` of the teacher, where what is measured is read of both in turns.
+
+        A machine's speed drifts within minutes by more than networks differ, and a limit that is a
+        share of the teacher's value must not hang on when each was measured.
+        """
+        drifting = [n for n in columns if COLUMNS[n].known == "measured" and n not in STEADY]
+        if self.saved is not None or not drifting or not self._alike(subject, teacher):
+            return model, self.of_teacher(teacher, columns)
+        others = [name for name in columns if name not in drifting]
+        alone = self.of_teacher(teacher, others)
+        found = self.target.measure_beside(
+            subject.model, teacher.model, self.shape, drifting, drifting, self._protocol(subject)
+        )
+        silent = [n for n in drifting if n not in found.teacher or n not in found.cost]
+        reasons = dict.fromkeys(silent, f"target {self.target.name} gave no reading")
+        return (
+            replace(model, cost={**model.cost, **found.cost}),
+            replace(
+                alone,
+                cost={**alone.cost, **found.teacher},
+                reasons={**alone.reasons, **reasons},
+                shares=found.shares,
+            ),
+        )
+
+    def _alike(self, subject: Teacher, teacher: Teacher) -> bool:
+        """Whether both want images normalised alike."""
+        return self.labelled is None or torch.equal(
+            self.labelled.inputs(subject), self.labelled.inputs(teacher)
+        )
+
+    def _protocol(self, subject: Teacher) -> MeasurementProtocol:
+        if self.labelled is None:
+            return self.protocol
+        return replace(self.protocol, images=self.labelled.inputs(subject))
 
     def of_profile(self, saved: SavedProfile, model: Readings, columns: Sequence[str]) -> Readings:
         """`columns` of a saved profile, as far as they compare with those of `model`."""
@@ -121,10 +160,8 @@ class Reader:
         learned = [name for name in columns if COLUMNS[name].learned]
         reasons = dict(self.target.unavailable(asked))
         wanted = [name for name in asked if name not in reasons]
-        protocol, labelled = self.protocol, self.labelled
-        if labelled is not None:
-            protocol = replace(protocol, images=labelled.inputs(subject))
-        found = self.target.examine(subject.model, self.shape, wanted, protocol)
+        labelled = self.labelled
+        found = self.target.examine(subject.model, self.shape, wanted, self._protocol(subject))
         silent = [name for name in wanted if name not in found.cost]
         reasons |= dict.fromkeys(silent, f"target {self.target.name} gave no reading")
         cost = dict(found.cost)

@@ -54,7 +54,7 @@ class TorchExport(Format):
     def write(self, student: Student, out: Path) -> None:
         extra = {EXTRA_FILE: json.dumps(dict(student.description))}
         exported = program(student)
-        make_lean(exported)  # else the file is larger than the file_bytes that it was budgeted by
+        make_lean(exported)  # as file_bytes has it, to which only the description comes
         with out.open("wb") as file:
             save(exported, file, extra_files=extra)
 

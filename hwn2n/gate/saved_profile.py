@@ -71,6 +71,15 @@ class SavedProfile:
         return reading if reading.how == "exact" else replace(reading, how="cached")
 
 
+def require_version(data: Mapping[str, Any], name: str) -> None:
+    """Raises InputError where the profile in the file `name` is of another version."""
+    if data.get("version") != FORMAT_VERSION or data["version"] is True:
+        raise InputError(
+            f"{name}: the version of a profile must be {FORMAT_VERSION}; found "
+            f"{one_line(repr(data.get('version')), 40)}"
+        )
+
+
 def load_profile(path: str | os.PathLike[str]) -> SavedProfile:
     """Read what `hwn2n profile --out` or `--save-baseline` wrote.
 
@@ -80,11 +89,7 @@ def load_profile(path: str | os.PathLike[str]) -> SavedProfile:
     data = _read(Path(path))
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise InputError(f"{name}: must be a profile saved by hwn2n profile --out or a baseline")
-    if data.get("version") != FORMAT_VERSION or data["version"] is True:
-        raise InputError(
-            f"{name}: the version of a profile must be {FORMAT_VERSION}; found "
-            f"{one_line(repr(data.get('version')), 40)}"
-        )
+    require_version(data, name)
     try:
         channels, height, width = data["input_shape"]
         versions = _mapping(_mapping(data.get("provenance", {})).get("versions", {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fnmatch import fnmatchcase
 
 import torch
@@ -20,6 +21,8 @@ def why_not_this_machine(settings: TargetModel) -> str | None:
     device = torch.device(settings.device)
     if reason := device_missing(device):
         return reason
+    if settings.threads is not None and settings.threads > (most := most_threads()):
+        return f"this machine can start {most} threads at most, and this target has more"
     if settings.match is not None:
         machine = fingerprint()
         gpus = machine["gpu"]
@@ -38,6 +41,12 @@ def why_not_this_machine(settings: TargetModel) -> str | None:
     if settings.power_mode is not None and (mode := power_mode()) != settings.power_mode:
         return f"the board must be in power mode {settings.power_mode}; found {mode or 'none'}"
     return None
+
+
+def most_threads() -> int:
+    """CPU threads that torch may be asked for here: where its pool cannot start all of them, the
+    process ends at once, with an exit code that says something else."""
+    return 8 * (os.cpu_count() or 1)
 
 
 def device_missing(device: torch.device) -> str | None:

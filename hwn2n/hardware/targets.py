@@ -58,7 +58,7 @@ def build_target(
     values = dict(settings) | ({"batch": batch} if batch is not None else {}) | dict(changes or {})
     if changes:
         name = name and f"{name} " + " ".join(f"{key}={value}" for key, value in changes.items())
-    return LocalTarget(TargetModel(**values), name=name)
+    return LocalTarget(_validated(values), name=name)
 
 
 def _validated(given: Mapping[str, Any]) -> TargetModel:

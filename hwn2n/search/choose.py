@@ -10,7 +10,7 @@ from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Cost, Reading, cost_from_json
 from hwn2n.budget.judgement import Verdict
 from hwn2n.budget.rows import Row
-from hwn2n.budget.verdict import verdict_of
+from hwn2n.budget.verdict import by_share, verdict_of
 from hwn2n.errors import BudgetNotMetError
 from hwn2n.hardware.measurement import Beside
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
@@ -22,7 +22,7 @@ from hwn2n.run.ledger import Ledger
 from hwn2n.run.stop import Stop
 from hwn2n.search.evaluate import Evaluator
 from hwn2n.search.fitting.projection import counted_cost
-from hwn2n.search.limits import Limits, by_share
+from hwn2n.search.limits import Limits
 from hwn2n.search.runoff import narrower, ranked
 
 CARE = 30

@@ -11,16 +11,13 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from hwn2n.budget.columns import COLUMNS, in_order
-from hwn2n.budget.cost import Cost, Reading
+from hwn2n.budget.columns import COLUMNS, STEADY, in_order
+from hwn2n.budget.cost import Cost
 from hwn2n.budget.judgement import Judgement
 from hwn2n.budget.matrix import Budget, Constraints
-from hwn2n.budget.verdict import judge_rows
+from hwn2n.budget.verdict import judge_rows, read_in_turns
 from hwn2n.errors import MeasurementError
 from hwn2n.hardware.measurement import Beside
-
-_STEADY = ("peak_memory",)
-"""Measured, and yet the same in an hour."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Limits:
             return ()
         steering = [row for row in self.budget.rows if row.severity == "error"]
         relative = in_order(name for row in steering for name in row.relative_columns)
-        return tuple(n for n in relative if COLUMNS[n].known == "measured" and n not in _STEADY)
+        return tuple(n for n in relative if COLUMNS[n].known == "measured" and n not in STEADY)
 
     def given(self, teacher: Cost) -> Constraints:
         """The rows in numbers where `teacher` are the readings taken beside a candidate.
@@ -74,21 +71,11 @@ class Limits:
         return _room(self.given(teacher).only(cost), cost)
 
     def judge(self, cost: Cost, beside: Beside) -> list[Judgement]:
-        """The verdicts on all rows for a student of `cost`, measured `beside` its teacher.
-
-        A limit that is a share of a measured value is as uncertain as that value; but where both
-        were read in turns, what is uncertain is their ratio.
-        """
+        """The verdicts on all rows for a student of `cost`, measured `beside` its teacher."""
         teacher = {**self.teacher_cost, **beside.teacher}
         judged = []
         for row in self.budget.rows:
-            paired = {n: beside.shares[n] for n in row.relative_columns if n in beside.shares}
-            mine, theirs = dict(cost), dict(teacher)
-            for name, share in paired.items():
-                whole = teacher[name].value
-                mine[name] = by_share(cost[name].value, share, whole)
-                theirs[name] = Reading(whole, "measured")
-            judged += judge_rows([row], mine, theirs)
+            judged += judge_rows([row], *read_in_turns(row, cost, teacher, beside.shares))
         return judged
 
     def learned_left_out(self) -> Limits:
@@ -103,9 +90,3 @@ class Limits:
 
 def _room(constraints: Constraints, cost: Cost) -> float:
     return float(-constraints.residuals(cost).max()) if constraints.rows else math.inf
-
-
-def by_share(value: float, share: tuple[float, float], whole: float) -> Reading:
-    """A reading with the interval that its `share` of a `whole` has, as in `Beside.shares`."""
-    low, high = (end * whole for end in share)
-    return Reading(value, "measured", min(low, value), max(high, value))

@@ -7,7 +7,6 @@ line length they are set to.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ def literal(value: Any) -> Expression:
             [literal(item) for item in value], of=list if type(value) is list else tuple
         )
     if isinstance(value, str):
-        return Text(json.dumps(value))
+        return Text(_quoted(value))
     if isinstance(value, float) and not math.isfinite(value):
         return Text(f'float("{value}")')
     if isinstance(value, torch.dtype | torch.memory_format | torch.layout):
@@ -74,6 +73,16 @@ def literal(value: Any) -> Expression:
     if value is None or isinstance(value, bool | int | float):
         return Text(repr(value))
     raise TypeError(f"no literal for {type(value).__name__}")
+
+
+def _quoted(text: str) -> str:
+    """The text in double quotes; what does not print is escaped, lone surrogates of the names of
+    files too."""
+    signs = (
+        f"\\{sign}" if sign in '\\"' else sign if sign.isprintable() else f"\\U{ord(sign):08x}"
+        for sign in text
+    )
+    return f'"{"".join(signs)}"'
 
 
 def flat(expression: Expression) -> str:
