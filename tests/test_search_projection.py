@@ -12,7 +12,7 @@ from hwn2n.network.capture import capture
 from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.planner import Planner
-from hwn2n.search.fitting.projection import counted_cost, project, topped_up, widened
+from hwn2n.search.fitting.projection import as_cost, counted_cost, project, topped_up, widened
 from hwn2n.search.fitting.widths import Widths
 
 
@@ -199,3 +199,34 @@ def test_topped_up_widths_are_allowed_ones():
     assert found != narrow
     for name, width in found.items():
         assert allowed.at_most(channels.groups[name], width) == width
+
+
+@pytest.mark.parametrize("share", [20, 35, 50, 80])
+@pytest.mark.parametrize("metric", ["params", "flops"])
+def test_what_rounding_to_steps_leaves_is_used(metric, share):
+    teacher = planner_of("resnet20", 8)
+    whole = as_cost(teacher.count(NOTHING))
+    rows = limits(at_most(metric, share / 100 * whole[metric].value))
+    found = project(teacher, NOTHING, rows, Widths(round_to=8))
+    assert rows.satisfied(as_cost(teacher.count(found)))
+    assert all(width % 8 == 0 for width in found.widths.values())
+    groups, before = teacher.left(NOTHING.removed)[1].free, {}
+    for factor in range(1, 65):  # the largest at which all are rounded down together
+        widths = {
+            n: Widths(round_to=8).at_most(g, g.width * factor // 64) for n, g in groups.items()
+        }
+        if rows.satisfied(as_cost(teacher.count(Decision(widths=widths)))):
+            before = widths
+    gained = {found.widths[name] - width for name, width in before.items()}
+    assert gained <= {0, 8}
+    assert as_cost(teacher.count(found))[metric].value > 0.9 * share / 100 * whole[metric].value
+
+
+def test_what_is_topped_up_in_steps_uses_what_is_left_too():
+    teacher = planner_of("resnet20", 8)
+    decision = Decision(widths=dict.fromkeys(teacher.left(NOTHING.removed)[1].free, 8))
+    limit = 0.6 * teacher.count(NOTHING).params
+    rows = limits(at_most("params", limit))
+    found = topped_up(teacher, decision, rows, Widths(round_to=8))
+    assert 0.9 * limit < teacher.count(found).params <= limit
+    assert all(width % 8 == 0 for width in found.widths.values())

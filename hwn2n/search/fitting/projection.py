@@ -84,7 +84,8 @@ def project(
             f"even with {_least_widths(allowed)} it is outside the budget: {worst.source}"
         )
     factors = {(part, whole) for whole in set(free.values()) for part in range(1, whole + 1)}
-    return _largest(factors, scaled, inside) or scaled(0, 1)
+    found, next_factor = _largest(factors, scaled, inside)
+    return rounded_up(found or scaled(0, 1), groups, free, next_factor, allowed, inside)
 
 
 def widened(planner: Planner, decision: Decision, allowed: Widths = Widths()) -> Decision:  # noqa: B008 - frozen
@@ -140,7 +141,38 @@ def topped_up(
     whole = max((group.width for group in groups.values()), default=1)
     if not upper.rows or not factors or not inside(decision) or inside(grown(whole, 1)):
         return decision
-    return _largest(factors, grown, inside) or decision
+    found, next_factor = _largest(factors, grown, inside)
+    return rounded_up(found or decision, groups, now, next_factor, allowed, inside)
+
+
+def rounded_up(
+    decision: Decision,
+    groups: Mapping[str, ChannelGroup],
+    proportions: Mapping[str, int],
+    factor: Fraction | None,
+    allowed: Widths,
+    inside: Callable[[Decision], bool],
+) -> Decision:
+    """The decision with groups a step wider, those first that rounding down cost most of a step.
+
+    `factor` times `proportions` are the widths that were rounded down, at the least factor that is
+    not `inside`; None where there is none. Where widths are multiples of eight, say, all groups of
+    one width lose up to eight channels together, and much of a budget is left: so each gets its
+    step back that still fits. Single channels are too little to bother.
+    """
+    if factor is None or allowed.round_to == 1:
+        return decision
+    lost: dict[str, tuple[Fraction, int]] = {}
+    for name, group in groups.items():
+        width = decision.widths.get(name, group.width)
+        wanted, wider = proportions[name] * factor, allowed.above(group, width)
+        if wider > width and wanted > width:
+            lost[name] = (min(Fraction(1), (wanted - width) / (wider - width)), wider)
+    for name in sorted(lost, key=lambda name: -lost[name][0]):
+        grown = replace(decision, widths={**decision.widths, name: lost[name][1]})
+        if inside(grown):
+            decision = grown
+    return decision
 
 
 def filled(
@@ -186,11 +218,14 @@ def _largest(
     factors: Collection[tuple[int, int]],
     scaled: Callable[[int, int], Decision],
     inside: Callable[[Decision], bool],
-) -> Decision | None:
-    """The decision of the largest of the factors (numerator, denominator) that is inside."""
+) -> tuple[Decision | None, Fraction | None]:
+    """The decision of the largest of the factors (numerator, denominator) that is inside, and the
+    least factor that is not; None where there is no such."""
     rising = sorted(factors, key=lambda factor: factor[0] / factor[1])
     best = _last(lambda i: inside(scaled(*rising[i])), len(rising))
-    return None if best is None else scaled(*rising[best])
+    after = 0 if best is None else best + 1
+    beyond = Fraction(*rising[after]) if after < len(rising) else None
+    return None if best is None else scaled(*rising[best]), beyond
 
 
 def _last(holds: Callable[[int], bool], count: int) -> int | None:

@@ -49,6 +49,11 @@ class Widths:
         step = self._step(group)
         return max(self._least(group), units // step * step) * group.step
 
+    def above(self, group: ChannelGroup, width: int) -> int:
+        """The next larger allowed width; the group's own where there is none."""
+        units = (width // group.step // self._step(group) + 1) * self._step(group)
+        return min(group.width, units * group.step)
+
     def least(self, group: ChannelGroup) -> int:
         """The smallest allowed width."""
         return self._least(group) * group.step
