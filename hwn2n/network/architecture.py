@@ -137,7 +137,7 @@ class Architecture:
             operations = tuple(_operation(row) for row in data["operations"])
             channels, height, width = (_positive(size) for size in data["input_shape"])
             output = str(data["output"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"{source}: damaged architecture ({error!r})") from error
         known = {INPUT}
         for operation in operations:

@@ -109,12 +109,14 @@ class KeptChannels:
         kept = self._keep(group.name, -(-width // per_unit))
         if structure == PLAIN:
             return kept[:width]
+        # where a removal left finer units than the teacher's, each section gives its own share
+        ends = [width * s // structure.sections for s in range(structure.sections + 1)]
+        places = [(unit, b) for unit in kept for b in range(structure.block)]
         return [
             NEW if unit == NEW else (s * units + unit) * structure.block + b
             for s in range(structure.sections)
-            for unit in kept
-            for b in range(structure.block)
-        ][:width]
+            for unit, b in places[: ends[s + 1] - ends[s]]
+        ]
 
     def _reads(self, original: Operation, op: Operation) -> Channels | None:
         """What is read on the dimension that the operation's weights belong to."""

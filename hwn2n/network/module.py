@@ -34,7 +34,14 @@ def _instantiate(architecture: Architecture, build: Callable[[Operation], Any]) 
         inputs = tuple(values[name] for name in op.inputs)
         try:
             values[op.name] = _call(op, inputs, root, graph, build)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            RuntimeError,
+            ArithmeticError,
+        ) as error:
             raise InputError(f"{op.name} ({op.kind}) cannot be built: {error!r}") from error
     graph.output(values[architecture.output])
     module = fx.GraphModule(root, graph, class_name="Student")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from typing import Any
 
@@ -124,7 +125,7 @@ class Translation:
         """A name for an operation without weights: its module's path where it has one."""
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path, cls = stack[-1] if stack else ("", "")
-        path = re.sub(r"@\d+", "", path)  # torch numbers the calls of a module used repeatedly
+        path = _callable(re.sub(r"@\d+", "", path))  # torch numbers repeated calls of a module
         if path and str(cls).startswith("torch.nn.modules"):
             return self.unique(path)
         return self.unique(f"{path}.{function}" if path else function)
@@ -141,8 +142,11 @@ class Translation:
         if any(value not in self.tensor_of for value in given.values()) or "weight" not in given:
             return None
         shape = self.shape(node)
-        if shape is None:
-            return None
+        learned = ("weight", "bias", "gain")
+        if shape is None or any(
+            key in learned and not self.tensor_of[value][2] for key, value in given.items()
+        ):
+            return None  # a fixed filter (a buffer) must stay one, and count as none
         paths = tuple(self.tensor_of[value][0] for value in given.values())
         owner = self._owner_of.get(paths)
         if owner is not None and self.operations[owner].config != config:
@@ -153,7 +157,7 @@ class Translation:
         if owner is not None:
             name = self.unique(owner)
             return Operation(name, kind, inputs, {**config, "tied_to": owner}, shape)
-        path = paths[0].removesuffix(".weight")
+        path = _callable(paths[0].removesuffix(".weight"))
         name = path  # the module's own, unless another use of other tensors has it already
         if path not in self._reserved or path in self.operations:
             name = self.unique(kind if path == "weight" else path)
@@ -196,6 +200,20 @@ _NOT_ATEN = {
     "<built-in function floordiv>": "size.floordiv",
 }
 """Python's own functions in a graph, and what `opaque.NOT_ATEN` calls them."""
+
+
+_OF_GRAPHS = ({*dir(fx.GraphModule), "meta", "shape_env"} - {*dir(nn.Module)}) | {
+    "_graph",
+    "_tracer_cls",
+}
+
+
+def _callable(path: str) -> str:
+    """The path of a module where a graph can call it by that name: `class_` for `class`, `graph_`
+    for `graph`, which a GraphModule has itself."""
+    first, *rest = path.split(".")
+    parts = [f"{first}_" if first in _OF_GRAPHS else first, *rest]
+    return ".".join(f"{part}_" if keyword.iskeyword(part) else part for part in parts)
 
 
 def _every_module_has(path: str) -> bool:

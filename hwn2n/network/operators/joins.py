@@ -47,7 +47,9 @@ class Binary(Operator):
         full = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
         wide = [x for x, shape in zip(aligned, full, strict=True) if x and shape[x.axis] != 1]
         if not wide:
-            return next((layout for layout in aligned if layout is not None), None)
+            # of one place along its channels; no channels to follow where another makes them many
+            known = [layout for layout in aligned if layout is not None]
+            return next((x for x in known if all(s[x.axis] == 1 for s in full)), None)
         axis = wide[0].axis
         meeting = [x for x, shape in zip(aligned, full, strict=True) if shape[axis] != 1]
         if None in meeting:

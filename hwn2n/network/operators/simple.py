@@ -110,7 +110,7 @@ class Pool2d(_KeepsImages):
             raise IllegalArchitectureError(
                 f"{op.name} with window {cfg['kernel_size']} does not fit an input of {shape[2:]}"
             )
-        return shaped(op, (-1, shape[1], *spatial))
+        return shaped(op, (shape[0], shape[1], *spatial))
 
     def build(self, op: Operation) -> nn.Module:
         cfg = op.config
@@ -130,7 +130,7 @@ class AdaptiveAvgPool2d(_KeepsImages):
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
         shape = one_shape(op, inputs, rank=4)
         wanted = op.config["output_size"]
-        return shaped(op, (-1, shape[1], wanted[0] or shape[2], wanted[1] or shape[3]))
+        return shaped(op, (shape[0], shape[1], wanted[0] or shape[2], wanted[1] or shape[3]))
 
     def build(self, op: Operation) -> nn.Module:
         return nn.AdaptiveAvgPool2d(tuple(op.config["output_size"]))
@@ -144,7 +144,7 @@ class SpatialMean(_KeepsImages):
 
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
         shape = one_shape(op, inputs, rank=4)
-        return shaped(op, (-1, shape[1], 1, 1) if op.config["keepdim"] else (-1, shape[1]))
+        return shaped(op, (*shape[:2], 1, 1) if op.config["keepdim"] else shape[:2])
 
     def build(self, op: Operation) -> Callable[..., Any]:
         return _SpatialMean(op.config["keepdim"])

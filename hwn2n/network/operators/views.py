@@ -32,7 +32,7 @@ class Flatten(Operator):
         return None  # how many places there are follows the image, which a removal may change
 
     def resize(self, op: Operation, inputs: list[Shape], width: int | None) -> Operation:
-        return shaped(op, (-1, math.prod(inputs[0][1:])))
+        return shaped(op, (inputs[0][0], math.prod(inputs[0][1:])))
 
     def build(self, op: Operation) -> nn.Module:
         return nn.Flatten(1)

@@ -87,7 +87,7 @@ class Conv2d(Operator):
             raise IllegalArchitectureError(
                 f"{op.name} with kernel {cfg['kernel_size']} does not fit an input of {shape[2:]}"
             )
-        return shaped(op, (-1, cfg["out_channels"], *spatial))
+        return shaped(op, (shape[0], cfg["out_channels"], *spatial))
 
     def build(self, op: Operation) -> nn.Module:
         cfg = op.config
@@ -172,7 +172,7 @@ class ConvTranspose2d(Operator):
             + 1
             for i in range(2)
         ]
-        return shaped(op, (-1, cfg["out_channels"], *spatial))
+        return shaped(op, (shape[0], cfg["out_channels"], *spatial))
 
     def build(self, op: Operation) -> nn.Module:
         cfg = op.config
