@@ -14,7 +14,7 @@ from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.capture import capture
 from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING, Decision
-from hwn2n.network.inherit import Inheritance
+from hwn2n.network.inherit import Inheritance, fresh_weights
 from hwn2n.network.layers import find_layers
 from hwn2n.network.module import instantiate_with
 from hwn2n.network.planner import Planner
@@ -165,3 +165,37 @@ def test_halves_keep_the_same_channels_where_groups_between_them_are_gone():
 
 def _place(rows, wanted):
     return next(i for i, row in enumerate(rows) if torch.equal(row, wanted))
+
+
+def normalised():
+    """Normalises its images itself."""
+
+    class Normalised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.full((1, 3, 1, 1), 0.5))
+            self.register_buffer("std", torch.full((1, 3, 1, 1), 0.25))
+
+        def forward(self, x):
+            return (x - self.mean) / self.std
+
+    return Net(
+        lambda m, x: pooled(F.relu(m.stem(m.normal(x)))),
+        normal=Normalised(),
+        stem=conv(3, 8),
+        head=nn.Linear(8, 5),
+    )
+
+
+@pytest.mark.parametrize("make", [normalised, blurred])
+def test_fresh_weights_leave_what_is_fixed(make):
+    captured = capture(seeded(make), SHAPE)
+    planner = Planner(captured.architecture)
+    decision = Decision(widths={"stem": 4} if make is normalised else {})
+    plan = planner.plan(decision)
+    fixed = Inheritance(captured, planner).fixed(plan, decision)
+    student = instantiate_with(plan, fresh_weights(plan, seed=0) | fixed)
+    held = [value for name, value in student.named_buffers() if name in fixed]
+    assert held and all(value.abs().min() > 0 for value in held)
+    logits = student(images(SHAPE))
+    assert logits.isfinite().all() and len(logits[:, 0].unique()) > 1

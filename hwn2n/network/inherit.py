@@ -76,6 +76,16 @@ class Inheritance:
                 state |= inherited(op, self.teacher.weights, parts, seed + i)
         return state
 
+    def fixed(self, student: Architecture, decision: Decision) -> dict[str, torch.Tensor]:
+        """The tensors of `student` that nobody learns, such as the means that images are normalised
+        by: they belong to what the network computes, and fresh weights begin with them too."""
+        kept = self.kept(decision)
+        return {
+            f"{op.name}.weight": self._held(op, kept)
+            for op in student
+            if op.kind == "constant" and not op.config["trainable"] and "of" not in op.config
+        }
+
     def _held(self, op: Operation, kept: KeptChannels) -> torch.Tensor:
         """A tensor that the forward pass uses directly, cut to the channels that are kept."""
         weight = self.teacher.weights[f"{op.name}.weight"]

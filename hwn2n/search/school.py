@@ -76,6 +76,7 @@ class School:
             weights = self.inheritance.weights(architecture, decision, seed=seed)
         else:
             weights = fresh_weights(architecture, seed=seed)
+            weights |= self.inheritance.fixed(architecture, decision)
         return instantiate_with(architecture, weights)
 
     def train_briefly(
