@@ -9,11 +9,13 @@ from networks import images, random_decision, seeded
 from structures import Net, conv, pooled
 from torch import nn
 
+from hwn2n.errors import InputError
 from hwn2n.hardware.counts import count as counted_by_fvcore
 from hwn2n.network.architecture import IllegalArchitectureError
 from hwn2n.network.capture import capture
 from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING, Decision
+from hwn2n.network.files.teacher import check_classifier
 from hwn2n.network.inherit import Inheritance, fresh_weights
 from hwn2n.network.layers import find_layers
 from hwn2n.network.module import instantiate_with
@@ -199,3 +201,10 @@ def test_fresh_weights_leave_what_is_fixed(make):
     assert held and all(value.abs().min() > 0 for value in held)
     logits = student(images(SHAPE))
     assert logits.isfinite().all() and len(logits[:, 0].unique()) > 1
+
+
+def test_a_graph_that_fails_on_images_is_one_line(capsys):
+    graph = torch.fx.symbolic_trace(nn.Sequential(conv(3, 4), nn.Flatten(), nn.Linear(7, 5)))
+    with pytest.raises(InputError, match=r"bad\.pt2: the teacher must accept images"):
+        check_classifier(graph, SHAPE, None, "bad.pt2")
+    assert capsys.readouterr().err == ""

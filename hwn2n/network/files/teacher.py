@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,14 +84,16 @@ def check_classifier(
             f" {input_shape}"
         )
     images = torch.zeros(2, *input_shape)
+    said = io.StringIO()  # of a graph that fails torch prints a traceback and its code
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), redirect_stderr(said):
             logits = model(images)
     except Exception as error:
         raise InputError(
             f"{source}: the teacher must accept images of shape {tuple(images.shape)}"
             f" (batch, C, H, W), but it fails on them: {one_line(error)}"
         ) from error
+    sys.stderr.write(said.getvalue())
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != 2:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(
