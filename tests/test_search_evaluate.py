@@ -260,10 +260,14 @@ def test_a_column_that_is_not_measured_is_never_zero(make: Make) -> None:
                 cost.pop("latency_p50", None)
             return cost
 
-    bench = make("{metric: latency, stat: p50, max: 90%}", target=Forgetful())
+    limit = "{metric: latency, stat: p50, max: 90%}"
+    bench = make(limit, target=Forgetful(), align=False)
     with pytest.raises(MeasurementError, match="calm must measure latency_p50 of every candidate"):
         bench(NARROW)
     assert bench.evaluator.ledger.candidates() == []
+
+    with pytest.raises(MeasurementError, match="calm must measure latency_p50 of every candidate"):
+        make(limit, target=Forgetful())
 
 
 def test_a_candidate_depends_on_nothing_before_it(make: Make) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.matrix import Constraints
+from hwn2n.errors import MeasurementError
 from hwn2n.hardware.measurement import Beside
 from hwn2n.hardware.target import Target
 from hwn2n.network.channels import ChannelGroup
@@ -83,13 +84,20 @@ def aligned(
 
 
 def short_readings(planner: Planner, school: School, target: Target, column: str) -> Measure:
-    """Reads `column` of a decision's network, not trained yet, and of the teacher in turns."""
+    """Reads `column` of a decision's network, not trained yet, and of the teacher in turns. Raises
+    `MeasurementError` where the target gives no reading of either."""
     protocol = school.protocol("quick", Constraints(rows=()))
     shape = planner.teacher.input_shape
 
     def measure(decision: Decision) -> Beside:
         student = school.student(planner.plan(decision), decision, seed=0)
-        return target.measure_beside(student, school.teacher, shape, [column], [column], protocol)
+        found = target.measure_beside(student, school.teacher, shape, [column], [column], protocol)
+        if not (column in found.cost and column in found.teacher):
+            raise MeasurementError(
+                f"target {target.name} must measure {column} of every candidate and its teacher, "
+                "but gave no reading of it"
+            )
+        return found
 
     return measure
 
