@@ -6,8 +6,11 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from hwn2n.errors import InputError
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -26,6 +29,17 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """An `OSError` while `path` is written is an `InputError` that says so of it."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{os.fspath(path)}: must be writable, but: {error.strerror or error}"
+        ) from error
 
 
 def destination(path: Path) -> Path:

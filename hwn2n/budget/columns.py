@@ -47,6 +47,11 @@ class Column:
         return self.known == "learned"
 
     @property
+    def drifts(self) -> bool:
+        """Whether the same network may read otherwise in a minute; its memory does not."""
+        return self.known == "measured" and self.metric != "peak_memory"
+
+    @property
     def falls(self) -> bool:
         """Whether a larger network has less of it, so that a budget bounds it from below."""
         return self.metric == "throughput"
@@ -94,9 +99,6 @@ _ALL: tuple[Column, ...] = (
 COLUMNS: dict[str, Column] = {column.name: column for column in _ALL}
 
 COUNTABLE: tuple[str, ...] = tuple(column.name for column in _ALL if column.countable)
-
-STEADY: tuple[str, ...] = ("peak_memory",)
-"""Measured, and yet the same in an hour."""
 
 METRICS: tuple[str, ...] = tuple(dict.fromkeys(column.metric for column in _ALL))
 

@@ -170,7 +170,7 @@ def _chosen(form: Format | None, json: bool) -> Format:
 
 def _write(found: Check, form: Format, out: Path | None) -> None:
     """The report to stdout or to `out`, and a step's summary where there is one."""
-    from hwn2n.atomic import write_atomic
+    from hwn2n.atomic import write_atomic, writing
     from hwn2n.cli.check_tables import check_lines, check_table, check_text
     from hwn2n.gate.github import STEP_SUMMARY, append_summary
     from hwn2n.gate.markdown import markdown
@@ -182,10 +182,8 @@ def _write(found: Check, form: Format, out: Path | None) -> None:
         print(REPORTS[form](found), end="", file=results(), flush=True)
     if out is not None:
         text = check_text(found) if form is Format.TEXT else REPORTS[form](found)
-        try:
+        with writing(out):
             write_atomic(out, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
-        except OSError as error:
-            raise InputError(f"{out}: must be writable, but: {error.strerror}") from error
     if form is Format.GITHUB and (summary := os.environ.get(STEP_SUMMARY)):
         try:
             append_summary(markdown(found), Path(summary))

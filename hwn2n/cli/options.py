@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hwn2n.atomic import destination
+from hwn2n.atomic import destination, writing
 from hwn2n.errors import InputError
 
 LARGEST_SEED = 2**31 - 1
@@ -163,12 +163,10 @@ def output_file(path: Path | None) -> None:
         return
     if not path.parent.is_dir():
         raise InputError(f"{path}: must lie in a folder that exists, and {path.parent} does not")
-    try:
+    with writing(path):
         folder = destination(path).parent
-    except OSError as error:
-        raise InputError(f"{path}: must be writable, but: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"{path}: must be writable, but: {os.strerror(errno.EACCES)}")
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def validation_size(text: str | None) -> int | float | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hwn2n.atomic import write_atomic
+from hwn2n.atomic import write_atomic, writing
 from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget
 from hwn2n.commands.request import IN_MEMORY, check_same_teacher, read_request
@@ -71,12 +71,8 @@ class Inspection:
     def save_svg(self, path: str | os.PathLike[str]) -> None:
         """Write the picture, whole or not at all. Raises InputError if it cannot."""
         text = self.svg()
-        try:
+        with writing(path):
             write_atomic(Path(path), lambda temporary: temporary.write_text(text, "utf-8"))
-        except OSError as error:
-            raise InputError(
-                f"{os.fspath(path)}: must be writable, but: {error.strerror}"
-            ) from error
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able form.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwn2n.atomic import writing
 from hwn2n.budget.columns import COLUMNS, in_order
 from hwn2n.budget.cost import Cost, cost_to_json
 from hwn2n.budget.matrix import Budget
@@ -20,7 +21,6 @@ from hwn2n.commands.subject import (
     shape_of,
     target_of,
 )
-from hwn2n.errors import InputError
 from hwn2n.gate.saved_profile import FORMAT, FORMAT_VERSION
 from hwn2n.hardware.measurement import MeasurementProtocol
 from hwn2n.hardware.target import Target
@@ -83,12 +83,8 @@ class Profile:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the profile as JSON, whole or not at all. Raises InputError if it cannot."""
-        try:
+        with writing(path):
             write_json(Path(path), self.to_json())
-        except OSError as error:
-            raise InputError(
-                f"{os.fspath(path)}: must be writable, but: {error.strerror}"
-            ) from error
 
 
 def profile(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hwn2n.budget.columns import COLUMNS, STEADY
+from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Cost
 from hwn2n.budget.problems import shown
 from hwn2n.errors import InputError
@@ -106,9 +106,10 @@ class Reader:
         """`model` and `columns` of the teacher, where what is measured is read of both in turns.
 
         A machine's speed drifts within minutes by more than networks differ, and a limit that is a
-        share of the teacher's value must not hang on when each was measured.
+        share of the teacher's value must not hang on when each was measured. What `model` was
+        read of by itself stays for its notes, and for the columns that are not relative.
         """
-        drifting = [n for n in columns if COLUMNS[n].known == "measured" and n not in STEADY]
+        drifting = [name for name in columns if COLUMNS[name].drifts]
         if self.saved is not None or not drifting or not self._alike(subject, teacher):
             return model, self.of_teacher(teacher, columns)
         others = [name for name in columns if name not in drifting]

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hwn2n.atomic import destination
+from hwn2n.atomic import destination, writing
 from hwn2n.errors import InputError
 
 
@@ -21,25 +21,22 @@ def write_together(out: Path, beside: Sequence[Path], write: Callable[[Path], No
     """
     if out.is_dir():
         raise InputError(f"{out}: must be a file to write, but is a folder")
-    try:
+    with writing(out):
         # `out` last: where it is new, so are the others
         places = {path: destination(path) for path in (*beside, out)}
-    except OSError as error:
-        raise InputError(f"{out}: must be writable, but: {error.strerror}") from error
     folder = places[out].parent
     staging = folder / f".{out.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     done = False
     try:
-        staging.mkdir(parents=True)
-        write(staging / out.name)
-        for path, place in places.items():
-            with (staging / path.name).open("rb") as file:
-                os.fsync(file.fileno())
-            (staging / path.name).replace(place)
+        with writing(out):
+            staging.mkdir(parents=True)
+            write(staging / out.name)
+            for path, place in places.items():
+                with (staging / path.name).open("rb") as file:
+                    os.fsync(file.fileno())
+                (staging / path.name).replace(place)
         done = True
-    except OSError as error:
-        raise InputError(f"{out}: must be writable, but: {error.strerror or error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if not done:

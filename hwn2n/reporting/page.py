@@ -20,9 +20,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from hwn2n.atomic import write_atomic
+from hwn2n.atomic import write_atomic, writing
 from hwn2n.budget.units import format_quantity
-from hwn2n.errors import InputError
 
 LARGEST_PAGE = 6_000_000
 """Bytes. Of them plotly takes nearly five million, however little is drawn."""
@@ -57,10 +56,8 @@ def as_data(charts: Mapping[str, go.Figure]) -> dict[str, Any]:
 def save(page: str, path: str | os.PathLike[str]) -> Path:
     """Write a page, whole or not at all. Raises `InputError` if it cannot."""
     target = Path(path)
-    try:
+    with writing(path):
         write_atomic(target, lambda temporary: temporary.write_text(page, "utf-8"))
-    except OSError as error:
-        raise InputError(f"{os.fspath(path)}: must be writable, but: {error.strerror}") from error
     return target
 
 

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from hwn2n.budget.columns import COLUMNS, STEADY, in_order
+from hwn2n.budget.columns import COLUMNS, in_order
 from hwn2n.budget.cost import Cost
 from hwn2n.budget.judgement import Judgement
 from hwn2n.budget.matrix import Budget, Constraints
@@ -44,7 +44,7 @@ class Limits:
             return ()
         steering = [row for row in self.budget.rows if row.severity == "error"]
         relative = in_order(name for row in steering for name in row.relative_columns)
-        return tuple(n for n in relative if COLUMNS[n].known == "measured" and n not in STEADY)
+        return tuple(n for n in relative if COLUMNS[n].drifts)
 
     def given(self, teacher: Cost) -> Constraints:
         """The rows in numbers where `teacher` are the readings taken beside a candidate.

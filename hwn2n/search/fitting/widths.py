@@ -51,8 +51,8 @@ class Widths:
 
     def above(self, group: ChannelGroup, width: int) -> int:
         """The next larger allowed width; the group's own where there is none."""
-        units = (width // group.step // self._step(group) + 1) * self._step(group)
-        return min(group.width, units * group.step)
+        step = self._step(group) * group.step
+        return min(group.width, (width // step + 1) * step)
 
     def least(self, group: ChannelGroup) -> int:
         """The smallest allowed width."""
