@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-UNSCREENED = {"screen": 1, "shrink_from": 1, "budget_prior": False, "align": False}
+UNSCREENED = {
+    "screen": 1,
+    "zero_cost": False,
+    "shrink_from": 1,
+    "budget_prior": False,
+    "align": False,
+}
 """All that is sampled is evaluated, the second stage shrinks what one removal leaves, the first
 policy prefers to keep layers whatever the budget, and widths are of any step."""
 
@@ -50,7 +56,9 @@ NO_SEARCH = {
 """Of all networks of uniform width the one that uses most of the budget: steps leave it few."""
 
 SCREENED_POLICIES = "policies, blocks, budget prior, screened"
-DEFAULT = f"{SCREENED_POLICIES}, aligned"
+ALIGNED = f"{SCREENED_POLICIES}, aligned"
+ZERO_COST = f"{SCREENED_POLICIES}, zero-cost"
+DEFAULT = f"{ALIGNED}, zero-cost"
 """What `recipe: fast` does by itself. Without a limit on time it is the same without `aligned`."""
 
 SHIPPED = "policies, shipped start"
@@ -62,7 +70,9 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "policies, several steps, blocks": BLOCKS,
     "policies, blocks, budget prior": {**BLOCKS, **BY_BUDGET},
     SCREENED_POLICIES: {**BLOCKS, **BY_BUDGET, **SCREENED},
-    DEFAULT: {**BLOCKS, **BY_BUDGET, **SCREENED, "align": True},
+    ALIGNED: {**BLOCKS, **BY_BUDGET, **SCREENED, "align": True},
+    ZERO_COST: {**BLOCKS, **BY_BUDGET, **SCREENED, "zero_cost": True},
+    DEFAULT: {**BLOCKS, **BY_BUDGET, **SCREENED, "zero_cost": True, "align": True},
     SHIPPED: BLOCKS,
     SHIPPED_SCREENED: {**BLOCKS, **BY_BUDGET, **SCREENED},
     "policies, masks": {**UNITS, "strategy": "policies", "mask": True},

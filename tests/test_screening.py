@@ -109,6 +109,42 @@ def test_without_a_guess_those_that_come_first_are_chosen(workbench: Make) -> No
     assert earn(made, widths(1, 2)) == [None, None]
 
 
+SMALL, MIDDLE, LARGE = (
+    Decision(widths={"conv1": one, "conv2": two, "conv3": three})
+    for one, two, three in ((2, 8, 6), (8, 8, 2), (8, 4, 4))
+)
+
+
+def test_without_a_guess_the_largest_inside_are_chosen(workbench: Make) -> None:
+    """Of equally many parameters those that compute most; each from its own few."""
+    bench = workbench(HALF)
+    made = Screening(bench.evaluator, bench.ledger)
+    made.learn()
+    three = [n for n in made.networks([SMALL, MIDDLE, LARGE]) if n is not None]
+    sizes = [n.counts.params * n.counts.flops for n in three]
+    assert sizes == sorted(set(sizes)), "what the budget makes of them"
+    assert choose(made, [SMALL, MIDDLE, LARGE, SMALL, SMALL, LARGE], 2) == [0, 5]
+    assert choose(made, [SMALL, MIDDLE, LARGE, LARGE, LARGE, MIDDLE], 3) == [0, 4, 5], "none twice"
+    assert choose(made, [SMALL, SMALL, MIDDLE, MIDDLE], 2) == [0, 3]
+
+
+def test_size_chooses_none_outside_the_budget(workbench: Make) -> None:
+    bench = workbench("{metric: latency, stat: p50, max: 10%}")
+    made = Screening(bench.evaluator, bench.ledger)
+    made.learn()
+    assert choose(made, [NO_NETWORK, *widths(1, 8, 4)], 2) == [0, 1]
+
+
+def test_size_is_no_hint_without_a_budget_and_where_it_is_not_asked(workbench: Make) -> None:
+    """Without a budget, the reward pays for being small; without scaling, a network may use little
+    of it."""
+    few = [SMALL, SMALL, MIDDLE, LARGE]
+    for bench in (workbench(), workbench(HALF, zero_cost=False), workbench(HALF, project=False)):
+        made = Screening(bench.evaluator, bench.ledger)
+        made.learn()
+        assert choose(made, few, 2) == [0, 1]
+
+
 def test_what_others_would_have_earned(workbench: Make) -> None:
     """-1 for no network, nothing for what is outside, else the reward of the guess."""
     bench = workbench(HALF, project=False, forecast=False)

@@ -22,6 +22,7 @@ RECIPES: dict[str, Settings] = {
         granularity="block",
         update_steps=10,
         screen=8,
+        zero_cost=True,
         shrink_from=3,
         budget_prior=True,
         align=True,

@@ -7,13 +7,20 @@ chose, so that the predictor keeps seeing what it does not favour. Policies lear
 them: a guess is worth less than a reward, but there are many more of them. The paper evaluates
 all that it samples, which `screen: 1` does.
 
+Before the predictor has seen enough, size may choose (`Settings.zero_cost`): of networks inside one
+budget the one that has most of what the budget leaves free. A limit on time makes its networks
+equally fast, and those with more parameters learn more; a limit on parameters makes them equally
+small, and those that compute more do. Parameters and FLOPs are hard to beat among the proxies that
+cost no training (Krishnakumar et al. 2022, arXiv 2210.03230). It is a hint and no more, so each
+candidate is chosen from its own few, and not all of them from the extremes.
+
 A row of the ledger never has a guess.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -84,9 +91,11 @@ class Screening:
     def chosen(self, sampled: Sequence[Sampled | None], wanted: int) -> list[int]:
         """The indices of `wanted` of them, in order: the first as it comes, then the most promising
         of those that no candidate was yet; a single one is the most promising. Without a guess,
-        those that come first."""
-        if not self.predictor.ready or wanted >= len(sampled):
+        those that come first, or by their sizes."""
+        if wanted >= len(sampled):
             return list(range(wanted))
+        if not self.predictor.ready:
+            return self._by_size(sampled, wanted)
         names, new = {sampled[0].name} if sampled[0] is not None else set(), []
         for i in self.best(sampled):
             one = sampled[i]
@@ -96,6 +105,31 @@ class Screening:
         best = new[:1] if wanted == 1 and new else [0, *new[: wanted - 1]]
         rest = [i for i in range(len(sampled)) if i not in best]
         return sorted([*best, *rest[: wanted - len(best)]])
+
+    def _by_size(self, sampled: Sequence[Sampled | None], wanted: int) -> list[int]:
+        """The first as it comes; for each other one, the largest of as many as there are for it.
+        Those that come first where networks are not scaled to a budget: size is no hint there."""
+        if not (self.evaluator.settings.zero_cost and self.evaluator.fitter.fills):
+            return list(range(wanted))
+        found = [0]
+        for place in range(1, wanted):
+            names = {one.name for one in (sampled[i] for i in found) if one is not None}
+            found.append(
+                max(
+                    range(place, len(sampled), wanted),
+                    key=lambda i: (self._size(sampled[i], names), -i),
+                )
+            )
+        return sorted(found)
+
+    def _size(self, one: Sampled | None, names: Collection[str]) -> float:
+        """The logarithm of parameters times FLOPs; -inf for no network, one outside the budget, and
+        one of `names` or of the ledger."""
+        if one is None or one.name in names or one.name in self._known:
+            return -math.inf
+        if not self._inside(one.counts):
+            return -math.inf
+        return math.log(max(1, one.counts.params)) + math.log(max(1, one.counts.flops))
 
     def best(self, sampled: Sequence[Sampled | None]) -> list[int]:
         """Their indices, the highest guessed reward first; of equals, the earlier first."""

@@ -89,6 +89,11 @@ class StrategySettings(_Frozen):
         description="so many decisions are sampled for each candidate, of which forecasts of their "
         "accuracy choose one (screening.py); 1 = each is evaluated",
     )
+    zero_cost: bool = Field(
+        False,
+        description="with `screen`, before forecasts can be made: of the decisions sampled for a "
+        "candidate choose the network with the most parameters times FLOPs",
+    )
     shrink_from: int = Field(
         1,
         ge=1,
