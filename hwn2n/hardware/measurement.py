@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
 
 from hwn2n.budget.cost import Cost
+from hwn2n.errors import MeasurementError
 
 Effort = Literal["quick", "full"]
 """quick: one of a search's many readings, with a wide error bar. full: a claim about one network,
@@ -86,3 +87,14 @@ class Beside:
     cost: Cost
     teacher: Cost
     shares: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+def complete(cost: Cost, columns: Sequence[str], *, target: str, who: str) -> Cost:
+    """These columns of a cost. Raises `MeasurementError`, which names the target and whose cost it
+    is, where one is missing: it is unavailable then, and never 0."""
+    if missing := [name for name in columns if name not in cost]:
+        raise MeasurementError(
+            f"target {target} must measure {', '.join(columns)} of every candidate, "
+            f"but gave no {missing[0]} for {who}"
+        )
+    return {name: cost[name] for name in columns}

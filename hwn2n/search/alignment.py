@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 
 from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.matrix import Constraints
-from hwn2n.errors import MeasurementError
-from hwn2n.hardware.measurement import Beside
+from hwn2n.hardware.measurement import Beside, complete
 from hwn2n.hardware.target import Target
 from hwn2n.network.channels import ChannelGroup
 from hwn2n.network.decision import NOTHING, Decision
@@ -90,13 +89,12 @@ def short_readings(planner: Planner, school: School, target: Target, column: str
     shape = planner.teacher.input_shape
 
     def measure(decision: Decision) -> Beside:
-        student = school.student(planner.plan(decision), decision, seed=0)
+        architecture = planner.plan(decision)
+        student = school.student(architecture, decision, seed=0)
         found = target.measure_beside(student, school.teacher, shape, [column], [column], protocol)
-        if not (column in found.cost and column in found.teacher):
-            raise MeasurementError(
-                f"target {target.name} must measure {column} of every candidate and its teacher, "
-                "but gave no reading of it"
-            )
+        who, name = f"one of {architecture.key()}", target.name
+        complete(found.teacher, [column], target=name, who="the teacher")
+        complete(found.cost, [column], target=name, who=who)
         return found
 
     return measure

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 from hwn2n.budget.cost import Cost
 from hwn2n.distil.feed import DivergedError
 from hwn2n.distil.state import TrainState
-from hwn2n.errors import MeasurementError
-from hwn2n.hardware.measurement import Beside, Effort
+from hwn2n.hardware.measurement import Beside, Effort, complete
 from hwn2n.hardware.target import Target
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.decision import Decision
@@ -110,8 +109,7 @@ class Workshop:
         """The measured columns that the budget needs, of an untrained student on real images.
 
         Its weights are those that its training would begin with: power depends on them a little.
-        `looks` as in `School.protocol`. Raises `MeasurementError` where one is missing: it is
-        unavailable then, and never 0.
+        `looks` as in `School.protocol`. Raises `MeasurementError` where one is missing.
         """
         if not self.measured:
             return Beside({}, {})
@@ -125,17 +123,10 @@ class Workshop:
             # Brief readings steer; what is claimed of the winner is measured in full.
             self.school.protocol(effort, self.limits.at_first, looks=looks),
         )
-        whole = self._complete(found.teacher, self.limits.drifting, "the teacher")
-        cost = self._complete(found.cost, self.measured, f"one of {architecture.key()}")
+        who, name = f"one of {architecture.key()}", self.target.name
+        whole = complete(found.teacher, self.limits.drifting, target=name, who="the teacher")
+        cost = complete(found.cost, self.measured, target=name, who=who)
         return replace(found, cost=cost, teacher=whole)
-
-    def _complete(self, cost: Cost, columns: Sequence[str], who: str) -> Cost:
-        if missing := [name for name in columns if name not in cost]:
-            raise MeasurementError(
-                f"target {self.target.name} must measure {', '.join(columns)} of every "
-                f"candidate, but gave no {missing[0]} for {who}"
-            )
-        return {name: cost[name] for name in columns}
 
     def worth_training(self, task: Task, beside: Beside) -> bool:
         """Whether the reward of the network depends on its accuracy."""
