@@ -164,6 +164,22 @@ def test_safetensors(tmp_path: Path, images: Tensor) -> None:
     assert teacher.metadata == {"epochs": "3"}
 
 
+def test_safetensors_with_headers_of_every_length(tmp_path: Path) -> None:
+    """One length in 32 begins with the byte of a pickle, and few with those of a zip."""
+    weights, path = tiny().state_dict(), tmp_path / "w.safetensors"
+
+    def length(pad: int) -> int:
+        path.write_bytes(safetensors.torch.save(weights, metadata={"pad": "x" * pad}))
+        return int.from_bytes(path.read_bytes()[:8], "little")
+
+    least = length(0)
+    for wanted in (*range(0x1000, 0x1100, 8), 0x4B50):
+        assert length(wanted - least) == wanted
+        assert detect_format(path) is FileFormat.SAFETENSORS
+        loaded = load_teacher(path, arch=TINY).model.state_dict()
+        assert all(torch.equal(loaded[name], weight) for name, weight in weights.items())
+
+
 def test_exported_program_with_sample_inputs(tmp_path: Path, images: Tensor) -> None:
     archive = exported()
     assert unzip(archive)["archive/data/sample_inputs/model.pt"]

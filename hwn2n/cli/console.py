@@ -11,12 +11,13 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from hwn2n.run.progress import Reporter, reporter_for
 from hwn2n.run.stop import Stop
 
-_PLAIN_WIDTH = 200
+_PLAIN_WIDTH = 100_000
 """Columns in a file or a pipe, where nothing must wrap."""
 _results: list[TextIO] = []
 """Where results go while all else that is printed goes to stderr."""
@@ -68,8 +69,12 @@ def show(table: Callable[[bool], Table] | None, lines: Iterable[str]) -> None:
     console = _console(stderr=False)
     if table is not None:
         plain = not console.is_terminal
+        built = table(plain)
+        # numbers stay whole: a terminal that is too narrow for them breaks the lines itself
+        unbounded = console.options.update(max_width=_PLAIN_WIDTH)
+        console.width = max(console.width, Measurement.get(console, unbounded, built).minimum)
         with console.capture() as captured:
-            console.print(table(plain))
+            console.print(built)
         text = captured.get()
         # Rich fills the last column with spaces, which editors and diffs complain about.
         lines_of_table = (line.rstrip() if plain else line for line in text.splitlines())

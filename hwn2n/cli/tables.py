@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -28,15 +29,28 @@ _STYLES = {
     "unavailable": "yellow",
 }
 
+_LONGEST_WHOLE = 24
+"""Cells: as long as a number, its unit and its share. Longer ones are names and reasons."""
+_LEAST_FOLDED = 10
+
 
 def ruled_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, plain: bool) -> Table:
-    """Columns of text, numbers to the right; `plain` without rules, for files and pipes."""
+    """Columns of text, numbers to the right; `plain` without rules, for files and pipes.
+
+    On a narrow terminal long names and reasons fold, and numbers stay whole.
+    """
+    cells = [[Text(cell, style=_STYLES.get(cell, "")) for cell in row] for row in rows]
     table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=not plain)
     for index, heading in enumerate(headings):
         left = index == 0 or heading in ("known", "reason", "verdict", "inside?")
-        table.add_column(heading, justify="left" if left else "right")
-    for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        whole = [*heading.split(), *(row[index].plain for row in cells if index < len(row))]
+        least = max((cell_len(text) for text in whole), default=1)
+        least = least if least <= _LONGEST_WHOLE else _LEAST_FOLDED
+        table.add_column(
+            heading, justify="left" if left else "right", overflow="fold", min_width=least
+        )
+    for row in cells:
+        table.add_row(*row)
     return table
 
 
