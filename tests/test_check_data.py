@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,12 @@ import hwn2n
 from hwn2n.budget.cost import Reading
 from hwn2n.budget.judgement import Verdict
 from hwn2n.commands.labelled import INPUTS, load_labelled
+from hwn2n.commands.request import Request, as_taught
 from hwn2n.distil.accuracy import accuracy
+from hwn2n.distil.data_options import is_same_data
 from hwn2n.errors import InputError, MeasurementError
 from hwn2n.network.files import Teacher
+from hwn2n.search.recipes import build_settings
 
 DATA = small.small_data()
 COLUMNS = ["params", "accuracy"]
@@ -120,6 +124,26 @@ def test_images_that_do_not_fit() -> None:
     torch.nn.init.constant_(broken.classifier.bias, float("nan"))
     with pytest.raises(MeasurementError, match="SmallNet: logits must be finite"):
         check({"metric": "accuracy", "min": "50%"}, model=broken, data=DATA)
+
+
+def test_one_folder_is_one_however_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for other in ("photos", "photos/", "./photos", str(tmp_path / "photos"), "photos/../photos"):
+        assert is_same_data("imagefolder:photos", f"imagefolder:{other}")
+    assert not is_same_data("imagefolder:photos", "imagefolder:other")
+    assert not is_same_data("imagefolder:photos", "photos")
+    assert is_same_data("digits", "digits") and not is_same_data(None, "digits")
+    teacher = Teacher(
+        data="imagefolder:photos",
+        metadata={"split_seed": 7, "validation": 9},
+        source="a file",
+        model=small.SmallNet(),
+    )
+    request = Request(teacher="t.pt", data="imagefolder:photos/", settings=build_settings())
+    assert as_taught(request, teacher, split_seed=None).validation == 9
 
 
 @pytest.mark.parametrize(

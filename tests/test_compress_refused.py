@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import small
 import torch
@@ -16,6 +17,7 @@ import hwn2n
 from hwn2n.budget.cost import Reading
 from hwn2n.cli.tables import result_lines, result_table
 from hwn2n.commands.compress import Result
+from hwn2n.distil.images import ImageSet
 from hwn2n.errors import (
     BudgetNotMetError,
     Hwn2nError,
@@ -24,6 +26,7 @@ from hwn2n.errors import (
     MeasurementError,
 )
 from hwn2n.hardware.measurement import FULL
+from hwn2n.run.folder import read_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.policies import (
     Policy,
@@ -134,6 +137,36 @@ def test_a_full_folder_stays_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the run folder must be new or empty"):
         small.compress(tmp_path)
     assert small.files(tmp_path) == {"notes.txt"}
+
+
+def test_a_budget_in_the_folder_stays_where_it_is(tmp_path: Path) -> None:
+    """A folder with a budget is the user's, unless the lock says that a killed process left it."""
+    path = tmp_path / "budget.yaml"
+    path.write_text(small.BUDGET)
+    with pytest.raises(InputError, match="the run folder must be new or empty"):
+        small.compress(tmp_path, budget=path)
+    assert path.read_text() == small.BUDGET and small.files(tmp_path) == {"budget.yaml"}
+    (tmp_path / ".lock").touch()
+    assert small.compress(tmp_path, budget=path).satisfied
+    assert path.read_text() == small.BUDGET
+
+
+def test_test_images_are_read_before_the_search(tmp_path: Path) -> None:
+    def damaged() -> ImageSet:
+        raise InputError("test/cat/0.png must be a readable image")
+
+    data = replace(small.small_data(), load_test=damaged)
+    with pytest.raises(InputError, match=r"test/cat/0\.png must be"):
+        small.compress(tmp_path / "run", data=data)
+    assert small.files(tmp_path) == set()
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    result = small.compress(tmp_path / "run", validation=np.int64(5), split_seed=np.int32(1))
+    asked = read_json(Path(result.folder) / "config.json")["request"]
+    assert (asked["validation"], asked["split_seed"]) == (5, 1)
+    with pytest.raises(InputError, match=r"image_size must be a whole number, but got 8\.5"):
+        small.compress(tmp_path / "other", image_size=8.5)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import gc
 import inspect
 import json
 import os
+from pathlib import Path
 from typing import Any
 
+import crafted
 import pytest
 import torch
 from cli_tools import hwn2n
@@ -173,6 +175,28 @@ def test_shapes_of_two_files() -> None:
     assert common(one, two, (3, 7, 7)) == (3, 7, 7)
     with pytest.raises(InputError, match=r"two.pt2: its images must .* one.pt2 have, 3,8,8, but"):
         common(one, two, None)
+
+
+def test_weights_beside_a_file_that_says_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--arch` is for those that need one: an exported program refuses it."""
+    program, weights = tmp_path / "a.pt2", tmp_path / "b.pt"
+    program.write_bytes(crafted.exported())
+    weights.write_bytes(crafted.saved(crafted.tiny().state_dict()))
+
+    def shape_only(a: Teacher, b: Teacher, given: Any) -> tuple[int, int, int]:
+        raise MeasurementError(f"{a.source} and {b.source} are loaded")
+
+    monkeypatch.setattr(commands, "_common_shape", shape_only)
+    with pytest.raises(MeasurementError, match="are loaded"):
+        compare(weights, program, arch="crafted:Tiny")
+    with pytest.raises(MeasurementError, match="are loaded"):
+        compare(weights, weights, arch="crafted:Tiny")
+    with pytest.raises(InputError, match="must come with its architecture"):
+        compare(program, weights)
+    with pytest.raises(InputError, match=r"b\.pt"):
+        compare(weights, weights, arch="crafted:Tiny", arch_b="crafted:Bomb")
 
 
 @pytest.mark.parametrize(

@@ -285,6 +285,24 @@ def test_runs_side_by_side(run: Path, tmp_path: Path) -> None:
         assert failed.code == 2 and message in failed.err, failed.err
 
 
+def test_runs_of_one_name_are_told_apart(run: Path, tmp_path: Path) -> None:
+    """Budgets by their rows, teachers by their weights, data by their images; and a run without a
+    limit has no budget to be inside of."""
+    looser, free = tmp_path / "looser", tmp_path / "free"
+    small.compress(looser, budget=small.budget_text("{metric: params, max: 60%}"))
+    small.compress(free, budget=None)
+    outcome = command_line("compare", run, looser, free)
+    assert outcome.code == 0
+    shared = outcome.out.splitlines()[-1]
+    assert "the same for all: teacher" in shared and "budget" not in shared
+    for text in ("small (1)", "small (2)", "no limit"):
+        assert text in outcome.out
+    found = command_line("compare", run, looser, free, "--json").json["runs"]
+    assert [line["outcome"] for line in found] == ["inside", "inside", "no limit"]
+    assert found[0]["limits"] != found[1]["limits"] and found[2]["limits"] == []
+    assert len({line["data_digest"] for line in found}) == 1
+
+
 class Writer:
     """Stands in for torch.utils.tensorboard's."""
 

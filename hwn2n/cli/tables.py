@@ -63,7 +63,7 @@ def result_table(result: Result, *, plain: bool) -> Table:
         limits.setdefault(row["column"], []).append(row)
     lines: list[tuple[str, ...]] = []
     for name in COLUMNS:
-        if name not in student and name not in teacher:
+        if name not in student and name not in teacher and name not in limits:
             continue
         shown = "validation accuracy" if name == "accuracy" else name.replace("_", " ")
         values = (_text(name, teacher.get(name)), _text(name, student.get(name)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -96,7 +96,8 @@ def compare(
     """Time `a` and `b` in turns on `target` (by default the CPU of this machine).
 
     `a` and `b`: files as `network.files.load_teacher` reads them, or modules that map images to
-    logits; `arch_b` is as `arch`, where B's differs. Differences up to `margin` count as none.
+    logits; `arch_b` is as `arch`, where B's differs: without it a file that says itself what B is
+    needs none, and other files are of `arch`. Differences up to `margin` count as none.
     With `max_slowdown` (0.05 is 5 %), it is judged whether B is slower than A by more. It takes up
     to about `max_seconds`, and fewer where it can tell sooner.
 
@@ -112,7 +113,7 @@ def compare(
     if max_slowdown is not None and not max_slowdown >= 0:
         raise InputError(f"max_slowdown must be at least 0; found {max_slowdown!r}")
     load = partial(load_subject, input_shape=input_shape, unsafe_pickle=unsafe_pickle)
-    first, second = load(a, arch=arch), load(b, arch=arch_b or arch)
+    first, second = load(a, arch=arch), _second(load, b, arch, arch_b)
     shape = _common_shape(first, second, input_shape)
     watched = chosen.device
     notes: dict[str, None] = {}
@@ -141,6 +142,16 @@ def compare(
         provenance=provenance(),
         notes=tuple(notes),
     )
+
+
+def _second(
+    load: Callable[..., Teacher], b: Model, arch: str | None, arch_b: str | None
+) -> Teacher:
+    """B, of an architecture of its own where its file names one."""
+    if arch_b is None and arch is not None:
+        with suppress(InputError):
+            return load(b, arch=None)
+    return load(b, arch=arch_b or arch)
 
 
 @contextmanager
@@ -175,7 +186,6 @@ def _common_shape(
     if given is None and b.input_shape is not None and tuple(b.input_shape) != tuple(shape):
         raise InputError(
             f"{b.source}: its images must have the shape that those of {a.source} have, "
-            f"{','.join(map(str, shape))}, but have {','.join(map(str, b.input_shape))}; "
-            "--input-shape wins over both"
+            f"{','.join(map(str, shape))}, but have {','.join(map(str, b.input_shape))}"
         )
     return shape

@@ -29,6 +29,7 @@ from hwn2n.commands.result import Result, judged, prove, read_result
 from hwn2n.commands.site import site_of, workers_of
 from hwn2n.commands.starting import starting_policies
 from hwn2n.commands.subject import target_of
+from hwn2n.distil.data_options import plain_number, whole_number
 from hwn2n.distil.datasets import Data
 from hwn2n.errors import InterruptedRunError
 from hwn2n.hardware.device import check_device
@@ -93,6 +94,9 @@ def compress(
     for: `resume` goes on.
     """
     workers = workers_of(ray)
+    image_size = None if image_size is None else whole_number(image_size, "image_size")
+    validation = None if validation is None else plain_number(validation)
+    split_seed = None if split_seed is None else whole_number(split_seed, "split_seed")
     loaded_budget = UNCONSTRAINED if budget is None else load_budget(_as_source(budget))
     chosen = target_of(target, budget=loaded_budget)
     preferences = chosen.preferences if isinstance(recipe, str) else {}
@@ -118,6 +122,7 @@ def compress(
     teacher = request.load_teacher(model if in_memory else None)  # type: ignore[arg-type]
     request = as_taught(request, teacher, split_seed=split_seed)
     loaded_data = request.load_data(data if isinstance(data, Data) else None)
+    loaded_data.test()  # now: an image that cannot be read must not cost the search
     request = replace(request, settings=suited_to(settings, loaded_data.augment))
     name = Path(request.teacher).stem if not in_memory else type(teacher.model).__name__
     path = Path(out) if out is not None else default_folder(name, loaded_budget.name)
@@ -169,6 +174,7 @@ def resume(
     check_same_teacher(teacher, weights, opened)
     loaded_data = request.load_data(data)
     check_same_data(loaded_data, opened)
+    loaded_data.test()
     reporter = reporter or Silent()
     with working_on(opened), site_of(workers, reporter) as site:
         bench = assemble(

@@ -12,6 +12,7 @@ from torch import Tensor
 from hwn2n.budget.cost import Reading
 from hwn2n.distil.accuracy import accuracy
 from hwn2n.distil.augment import normalise
+from hwn2n.distil.data_options import is_same_data
 from hwn2n.distil.datasets import Data, load_data
 from hwn2n.distil.feed import DivergedError
 from hwn2n.errors import InputError, MeasurementError
@@ -63,7 +64,7 @@ def load_labelled(
     says so: with another split, some of them could be images that it learned from.
     """
     if isinstance(data, str):
-        taught = [s for s in subjects if s.data == data and "split_seed" in s.metadata]
+        taught = [s for s in subjects if is_same_data(s.data, data) and "split_seed" in s.metadata]
         split = {"seed": 0, "validation": None}
         if taught:
             said = taught[0].metadata

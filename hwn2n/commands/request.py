@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,8 @@ from hwn2n.atomic import write_atomic
 from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget
 from hwn2n.commands.starting import keep_policies
-from hwn2n.distil.datasets import IMAGE_FOLDER, Data, load_data
+from hwn2n.distil.data_options import IMAGE_FOLDER, is_same_data
+from hwn2n.distil.datasets import Data, load_data
 from hwn2n.errors import InputError, one_line
 from hwn2n.hardware.local_target import LocalTarget
 from hwn2n.hardware.target import Target
@@ -130,7 +130,7 @@ def as_taught(request: Request, teacher: Teacher, *, split_seed: int | None) -> 
     changes: dict[str, Any] = {}
     if split_seed is None:
         changes["split_seed"] = taught.get("split_seed")
-    if teacher.data == request.data:
+    if is_same_data(teacher.data, request.data):
         for name in ("validation", "image_size"):
             if getattr(request, name) is None:
                 changes[name] = taught.get(name)
@@ -161,16 +161,18 @@ def write_request(
     `budget.yaml`, copies of the policies to start from, and `config.json`, which comes last: with
     it the folder is a run. Raises `InputError` for a policy that does not suit the request.
     """
+    written: str | bytes | None = None
+    if isinstance(budget, Mapping):
+        written = yaml.safe_dump(dict(budget), sort_keys=False)
+    elif isinstance(budget, str) and "\n" in budget:
+        written = budget
+    elif budget is not None:  # read now: it may be what a killed process left here
+        written = Path(budget).read_bytes()
     folder.begin_anew()
     keep_policies(policies, folder, request.settings)
-    path = folder.budget
-    if isinstance(budget, Mapping):
-        text = yaml.safe_dump(dict(budget), sort_keys=False)
-        write_atomic(path, lambda temporary: temporary.write_text(text))
-    elif isinstance(budget, str) and "\n" in budget:
-        write_atomic(path, lambda temporary: temporary.write_text(budget))
-    elif budget is not None:
-        write_atomic(path, lambda temporary: shutil.copyfile(budget, temporary))
+    if written is not None:
+        text = written.encode() if isinstance(written, str) else written
+        write_atomic(folder.budget, lambda temporary: temporary.write_bytes(text))
     values = {name: value for name, value in vars(request).items() if name != "settings"}
     write_json(
         folder.config,

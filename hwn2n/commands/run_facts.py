@@ -58,6 +58,7 @@ def read_run(
         versions={str(k): str(v) for k, v in (config.get("versions") or {}).items()},
         created=str(config.get("created", "at an unknown time")),
         teacher_weights=weights,
+        data_digest=config.get("data"),
         budget=budget,
         teacher_cost=_teacher_cost(folder),
         candidates=tuple(candidates),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from hwn2n.distil.accuracy import accuracy
+from hwn2n.distil.data_options import plain_number, whole_number
 from hwn2n.distil.datasets import Data, load_data
 from hwn2n.distil.losses import CrossEntropy
 from hwn2n.distil.recipes import TEACHER_RECIPES, TrainSettings, default_recipe
@@ -80,6 +81,9 @@ def teach(
     """
     reporter = reporter or Silent()
     out = Path(out)
+    image_size = None if image_size is None else whole_number(image_size, "image_size")
+    validation = None if validation is None else plain_number(validation)
+    seed, split_seed = whole_number(seed, "seed"), whole_number(split_seed, "split_seed")
     _check_writable(out)
     check_device(device)
     loaded = (

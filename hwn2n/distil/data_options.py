@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 
 from hwn2n.errors import InputError, one_line
 
+IMAGE_FOLDER = "imagefolder:"
+"""What names of folders and archives of images begin with."""
 LARGEST_VALIDATION = 5000  # the paper's number
 LARGEST_IMAGE_SIZE = 8192  # pixels; that of the architectures (network/files/architectures.py)
+
+
+def plain_number(value: int | float) -> int | float:
+    """The same as a number of Python's own: those of NumPy cannot be written as JSON."""
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
+
+
+def whole_number(value: int, what: str) -> int:
+    """The same as a Python int. Raises InputError, which says `what`, for what is no integer."""
+    if not isinstance(value, Integral):
+        raise InputError(f"{what} must be a whole number, but got {one_line(str(value), 40)}")
+    return int(value)
 
 
 def check_options(image_size: int | None, validation: int | float | None) -> None:
@@ -26,10 +42,10 @@ def check_options(image_size: int | None, validation: int | float | None) -> Non
     if validation is None or isinstance(validation, Integral):
         return
     # 1.0 is refused since it could mean all images as well as one; nan fails any comparison
-    if not 0 < validation < 1:
+    if not (isinstance(validation, Real) and 0 < validation < 1):
         raise InputError(
             "validation must be a share between 0 and 1, or a number of images without a point, "
-            f"but got {validation}"
+            f"but got {one_line(str(validation), 40)}"
         )
 
 
@@ -64,3 +80,14 @@ def expanded(path: str | Path, what: str) -> Path:
             f"{what} must not begin with ~ and a name that is no user here: "
             f"{one_line(str(path), 200)!r} (./ before it names a file)"
         ) from error
+
+
+def is_same_data(one: str | None, other: str | None) -> bool:
+    """Whether two names as `load_data` takes them are of one data set: of folders and archives the
+    paths count, however they are written."""
+    if one is None or other is None or one == other:
+        return one == other
+    if not (one.startswith(IMAGE_FOLDER) and other.startswith(IMAGE_FOLDER)):
+        return False
+    paths = (expanded(name.removeprefix(IMAGE_FOLDER), "data") for name in (one, other))
+    return len({path.resolve() for path in paths}) == 1

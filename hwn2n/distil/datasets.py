@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from hwn2n.distil.augment import AUGMENT_BY_DATA, AUGMENTATIONS
-from hwn2n.distil.data_options import check_options, expanded, validation_count
+from hwn2n.distil.data_options import IMAGE_FOLDER, check_options, expanded, validation_count
 from hwn2n.distil.image_tree import load_image_tree
 from hwn2n.distil.imagenet32 import load_imagenet32
 from hwn2n.distil.images import ImageSet, split_off
@@ -144,7 +144,6 @@ SOURCES: dict[str, Callable[[Path, int | None, bool], Source]] = {
     "imagenet32": load_imagenet32,
     "digits": load_digits,
 }
-IMAGE_FOLDER = "imagefolder:"
 
 
 def load_data(

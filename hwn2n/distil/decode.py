@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -94,6 +94,8 @@ def _decode_one(file: ImageFile, image_size: int | None) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(file.read())) as opened:
             image = plain_mode(opened, file.where)
+    except UnidentifiedImageError as error:  # whose text is of a buffer in memory
+        raise InputError(f"{file.where} must be a readable image, but it is none") from error
     except (  # RuntimeError: a damaged AVIF file, whatever its name ends in
         OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError,
     ) as error:  # fmt: skip

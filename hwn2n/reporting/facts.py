@@ -71,6 +71,7 @@ class RunFacts:
     result: Mapping[str, Any] | None
     planner: Planner | None = field(repr=False)
     unknown: str | None = None
+    data_digest: str | None = None
     chosen: int | None = None
     note: str | None = None
     none_found: bool = False

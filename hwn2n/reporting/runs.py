@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -22,6 +22,7 @@ _WORDS = {
     State.NONE_FOUND: "none found",
     State.UNFINISHED: "not complete",
 }
+_WITHOUT_LIMITS = {**_WORDS, State.INSIDE: "no limit"}
 _ALWAYS = ("params", "flops")
 _IF_KNOWN = ("latency_p50", "power_avg", "energy")
 
@@ -30,13 +31,18 @@ _IF_KNOWN = ("latency_p50", "power_avg", "energy")
 class RunLine:
     """A run in one line. Accuracies are fractions, None without a student; `seconds` of it all.
 
-    `cost` has the student's values in SI units, `teacher_params` are its teacher's.
+    `cost` has the student's values in SI units, `teacher_params` are its teacher's, whose weights
+    have the digest `teacher_weights`; `data_digest` is that of the images. `limits` are the
+    budget's rows as they were written.
     """
 
     run: str
     teacher: str
+    teacher_weights: str
     data: str
+    data_digest: str | None
     budget: str
+    limits: tuple[str, ...]
     recipe: str
     strategy: str
     seed: int
@@ -58,16 +64,20 @@ def run_line(facts: RunFacts) -> RunLine:
     """The line of one run."""
     student = None if facts.result is None else facts.result["student"]
     params = facts.teacher_cost.get("params")
+    limited = any(row.severity == "error" for row in facts.budget.rows)
     return RunLine(
         run=facts.folder,
         teacher=str(facts.request["teacher"]),
+        teacher_weights=facts.teacher_weights,
         data=str(facts.request["data"]),
+        data_digest=facts.data_digest,
         budget=facts.budget.name,
+        limits=tuple(row.written for row in facts.budget.rows),
         recipe=facts.settings.recipe,
         strategy=facts.settings.strategy,
         seed=facts.settings.seed,
         candidates=len(facts.candidates),
-        outcome=_WORDS[facts.state],
+        outcome=_WORDS[facts.state] if limited else _WITHOUT_LIMITS[facts.state],
         cost={} if student is None else {n: r["value"] for n, r in student["cost"].items()},
         teacher_params=None if params is None else params.value,
         validation_accuracy=None if student is None else student["validation_accuracy"],
@@ -82,11 +92,11 @@ def table(lines: Sequence[RunLine]) -> tuple[list[str], list[list[str]]]:
     known = {name for line in lines for name in line.cost}
     columns = [n for n in (*_ALWAYS, *_IF_KNOWN) if n in known or n in _ALWAYS]
     shared = common(lines)
-    described = [n for n in _DESCRIBED if n not in shared]
+    described = {n: texts for n, texts in _described(lines).items() if n not in shared}
     headings = ["run", "student", *(label(name) for name in columns), "validation", "test"]
     headings += ["candidates", "seconds", *described]
     cells = []
-    for line in lines:
+    for i, line in enumerate(lines):
         costs = [quantity(line.cost.get(name), name) for name in columns]
         accuracies = (line.validation_accuracy, line.test_accuracy)
         cells.append(
@@ -97,7 +107,7 @@ def table(lines: Sequence[RunLine]) -> tuple[list[str], list[list[str]]]:
                 *(quantity(accuracy, "accuracy") for accuracy in accuracies),
                 str(line.candidates),
                 f"{line.seconds:,.1f}",
-                *(str(getattr(line, name)) for name in described),
+                *(texts[i] for texts in described.values()),
             ]
         )
     return headings, cells
@@ -108,11 +118,28 @@ _DESCRIBED = ("teacher", "data", "budget", "recipe", "strategy", "seed")
 
 def common(lines: Sequence[RunLine]) -> dict[str, str]:
     """What all runs share of teacher, data, budget, recipe, strategy and seed."""
-    return {
-        name: str(getattr(lines[0], name))
-        for name in _DESCRIBED
-        if len({str(getattr(line, name)) for line in lines}) == 1
-    }
+    return {n: texts[0] for n, texts in _described(lines).items() if len(set(texts)) == 1}
+
+
+def _described(lines: Sequence[RunLine]) -> dict[str, list[str]]:
+    """The same of each run. Teachers of other weights, other images and budgets of other rows have
+    numbers where they have one name."""
+    found = {name: [str(getattr(line, name)) for line in lines] for name in _DESCRIBED}
+    found["teacher"] = _told_apart(found["teacher"], [line.teacher_weights for line in lines])
+    found["data"] = _told_apart(found["data"], [line.data_digest for line in lines])
+    found["budget"] = _told_apart(found["budget"], [line.limits for line in lines])
+    return found
+
+
+def _told_apart(names: Sequence[str], contents: Sequence[Hashable]) -> list[str]:
+    known: dict[str, list[Hashable]] = {}
+    for name, content in zip(names, contents, strict=True):
+        if content not in known.setdefault(name, []):
+            known[name].append(content)
+    return [
+        name if len(known[name]) == 1 else f"{name} ({known[name].index(content) + 1})"
+        for name, content in zip(names, contents, strict=True)
+    ]
 
 
 def build(runs: Sequence[RunFacts]) -> str:

@@ -147,7 +147,9 @@ def _is_not_ours(entry: Path) -> bool:
         return any(not p.name.lstrip(".").startswith(STARTING) for p in entry.iterdir())
     if entry.name == "checkpoints" and entry.is_dir():
         return any(entry.iterdir())
-    return entry.name not in (".lock", "budget.yaml") and not entry.match(".*.tmp")
+    if entry.name == "budget.yaml":  # a process that copies one has the lock; else it is the user's
+        return not (entry.parent / ".lock").exists()
+    return entry.name != ".lock" and not entry.match(".*.tmp")
 
 
 def default_folder(teacher: str, budget: str) -> Path:
