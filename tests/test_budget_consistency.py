@@ -107,7 +107,7 @@ COMBO = (
         ),
         (
             matrix("accuracy, params", "[[-1, 0]]", "[-1.01]"),
-            "budget:4: no cost can be within -1 accuracy <= -1.01, as accuracy <= 100%",
+            "budget:4: no cost can be within 1 accuracy >= 1.01, as accuracy <= 100%",
         ),
         (
             rows(COMBO, "{metric: params, max: 5M}", "{metric: energy, min: 200mJ}"),

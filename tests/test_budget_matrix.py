@@ -181,6 +181,30 @@ def test_a_budget_without_rows_is_unconstrained():
         free.binding({})
 
 
+def test_one_negative_coefficient_is_a_lower_limit():
+    """It is shown as a person says it; in the matrix it stands as it was written."""
+    budget = load_budget(
+        {
+            "apiVersion": "hwn2n/v1",
+            "name": "matrix",
+            "columns": ["params", "accuracy"],
+            "A": [[0, -1], [-2, 0], [1, -1]],
+            "b": [-0.9, 0, 5],
+        }
+    )
+    rows = budget.resolve({}).rows
+    assert [row.lower for row in rows] == [True, True, False]
+    assert [row.coefficients for row in rows] == [
+        {"accuracy": -1},
+        {"params": -2},
+        {"params": 1, "accuracy": -1},
+    ]
+    assert [row.upper for row in rows] == [-0.9, 0, 5]
+    shown = rows[0].describe({"accuracy": Reading(0.95), "params": Reading(4.0)})
+    assert (shown["sense"], shown["value"], shown["limit"]) == ("min", 0.95, 0.9)
+    assert rows[0].written == "1 accuracy >= 0.9"
+
+
 def test_a_matrix_row_is_judged_like_any_other():
     text = """
 apiVersion: hwn2n/v1

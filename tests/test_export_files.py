@@ -122,6 +122,8 @@ def test_data_that_was_asked_for_must_fit(run, tmp_path):
         (["--to", "onnx", "-o", "x.pt2"], "must end in .onnx"),
         (["--to", "python", "-o", "x.py", "--precision", "int8"], "must be one of fp32, fp16"),
         (["--to", "python", "-o", "teacher.pt/x.py"], "must be writable"),
+        (["--to", "python", "-o", "x.py", "--arch", "resnet18"], "a run knows its student"),
+        (["--to", "python", "-o", "x.py", "--image-size", "9"], "are for --data, which is missing"),
     ],
 )
 def test_bad_usage_is_one_line_and_leaves_nothing(arguments, error, run, tmp_path, monkeypatch):

@@ -240,6 +240,7 @@ def test_of_a_run_it_shows_what_was_decided(tmp_path, digits_teacher, digits_run
     done = hwn2n("inspect", tmp_path / "run", "--svg", picture, "--budget", BUDGET)
     assert done.code == 0, done.err
     assert "student" in done.out.splitlines()[0] and "budget 'demo'" in done.out
+    assert "fewer inputs" in done.out, "all before the classifier are narrower"
     document = hwn2n("inspect", tmp_path / "run", "--json").json
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert document["decision"] == result["student"]["decision"]
@@ -248,7 +249,7 @@ def test_of_a_run_it_shows_what_was_decided(tmp_path, digits_teacher, digits_run
     moved = tmp_path / "elsewhere.pt"
     teacher.rename(moved)
     done = hwn2n("inspect", tmp_path / "run")
-    assert done.code == 2 and "teacher.pt" in done.err
+    assert done.code == 2 and "teacher.pt" in done.err and "--teacher FILE" in done.err
     assert hwn2n("inspect", tmp_path / "run", "--teacher", moved).code == 0
 
 

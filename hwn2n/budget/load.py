@@ -202,13 +202,16 @@ def _matrix_rows(model: BudgetModel, document: Document) -> Iterator[OpenRow]:
         terms = tuple((n, v, None) for n, v in zip(model.columns, numbers, strict=True) if v != 0)
         if not terms:
             raise document.error(path, "a row of A must have a number other than 0; found none")
+        lower = len(terms) == 1 and terms[0][1] < 0  # as a person says it: accuracy >= 0.9
+        if lower:
+            terms, upper = ((terms[0][0], -terms[0][1], None),), 0.0 - upper
         label = _combination((value, name) for name, value, _ in terms)
         yield OpenRow(
             id=f"A{index}",
             terms=terms,
             limit=Quantity(upper, "absolute", f"{upper:g}"),
-            lower=False,
-            source=_source(label, "<=", f"{upper:g}", document, path),
+            lower=lower,
+            source=_source(label, ">=" if lower else "<=", f"{upper:g}", document, path),
             where=document.where(path),
             line=document.line(path),
         )

@@ -11,7 +11,6 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 from hwn2n.run.progress import Reporter, reporter_for
@@ -19,6 +18,8 @@ from hwn2n.run.stop import Stop
 
 _PLAIN_WIDTH = 100_000
 """Columns in a file or a pipe, where nothing must wrap."""
+_BETWEEN = 3
+"""Columns that a table puts between two of its own: padding on both sides, and its rule."""
 _results: list[TextIO] = []
 """Where results go while all else that is printed goes to stderr."""
 
@@ -71,8 +72,8 @@ def show(table: Callable[[bool], Table] | None, lines: Iterable[str]) -> None:
         plain = not console.is_terminal
         built = table(plain)
         # numbers stay whole: a terminal that is too narrow for them breaks the lines itself
-        unbounded = console.options.update(max_width=_PLAIN_WIDTH)
-        console.width = max(console.width, Measurement.get(console, unbounded, built).minimum)
+        least = sum((column.min_width or 0) + _BETWEEN for column in built.columns) + 1
+        console.width = max(console.width, least)
         with console.capture() as captured:
             console.print(built)
         text = captured.get()

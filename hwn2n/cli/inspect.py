@@ -43,7 +43,8 @@ def inspect(
         typer.Option(
             "--granularity",
             metavar="G",
-            help="What one removal takes out, as in --set granularity=G.  [default: unit]",
+            help="What one removal takes out, as in --set granularity=G.  [default: the recipe's, "
+            "block in fast, or the run's own]",
         ),
     ] = None,
     teacher: Annotated[

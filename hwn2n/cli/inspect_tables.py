@@ -68,7 +68,13 @@ def _student(found: Inspection, row: Row) -> str:
     if found.decision.removed.issuperset(row.operations):
         return "removed"
     teacher, student = found.architecture.by_name(), found.student.by_name()
-    return ", ".join(changes([teacher[name] for name in row.operations], student)) or "kept"
+    members = [teacher[name] for name in row.operations]
+    fewer = any(
+        op.name in student and student[op.name].config.get(key) != op.config.get(key)
+        for op in members
+        for key in ("in_channels", "in_features")
+    )
+    return ", ".join(changes(members, student)) or ("fewer inputs" if fewer else "kept")
 
 
 def inspect_lines(found: Inspection, svg: Path | None = None) -> list[str]:

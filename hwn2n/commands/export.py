@@ -96,7 +96,14 @@ def export(
         raise InputError(f"{path}: a file of format {to} must end in {form.suffix}, but does not")
     form.check_installed()
     folder = run_of(model)
+    if data is None and not (data_root is None and image_size is None):
+        raise InputError("--data-root and --image-size are for --data, which is missing")
     if folder is not None:
+        if arch is not None or input_shape is not None or unsafe_pickle:
+            raise InputError(
+                f"{folder.path}: a run knows its student; leave --arch, --input-shape and "
+                "--unsafe-pickle out"
+            )
         stored = read_student(folder)
     else:
         subject = load_subject(

@@ -146,7 +146,10 @@ def inspect(
                 "file as --teacher"
             )
         if teacher is None:
-            subject = request.load_teacher()
+            try:
+                subject = request.load_teacher()
+            except InputError as error:
+                raise InputError(f"{error}; give the run's teacher as --teacher FILE") from error
         else:
             wanted = input_shape or request.input_shape
             subject = subject_of(teacher, arch or request.arch, wanted, unsafe_pickle)
