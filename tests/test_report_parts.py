@@ -192,11 +192,28 @@ def test_packed_layers_share_networks_and_stop_at_their_limit(table: LayerTable)
     assert [packed.add(d) for d in (whole, small_kernel, whole)] == [0, 1, 0]
     assert packed.networks[0] == [1] * len(table.teacher)
     text, params, _ = next(layer for layer in packed.networks[1] if isinstance(layer, list))
-    assert packed.texts[text] == "3x3 -> 1x1" and params == 54
+    assert packed.texts[text] == "▾ 3x3 -> 1x1" and params == 54
     assert packed.add({"removed": ["no such layer"], "widths": {}, "kernels": {}}) is None
     assert packed.left_out == 0
     full = PackedLayers(table, limit=0)
     assert full.add(whole) is None and full.left_out == 1 and full.networks == []
+
+
+def test_what_a_page_carries_adds_up_to_the_candidate(table: LayerTable) -> None:
+    """Where a pooling is gone, what comes after it has more to read."""
+    packed = PackedLayers(table, limit=10_000)
+    for removed in ((), ("pool",), ("conv2",), ("pool", "conv2")):
+        decision = Decision(frozenset(removed), {"conv1": 3}).to_json()
+        student, number = table.student(decision), packed.add(decision)
+        assert number is not None
+        for k, total in ((1, student.counts.params), (2, student.counts.flops)):
+            found = 0
+            for layer, whole in zip(packed.networks[number], table.teacher, strict=True):
+                kept = (whole.params, whole.flops)[k - 1]
+                found += layer[k] if isinstance(layer, list) else layer * kept
+            assert found == total, removed
+    grown = table.student(Decision(frozenset({"pool"})).to_json())
+    assert {layer.shown for layer in grown.layers if layer.status == "grown"} == {"▴ larger input"}
 
 
 def test_layers_are_timed_one_by_one(table: LayerTable) -> None:

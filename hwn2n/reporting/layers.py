@@ -17,7 +17,7 @@ from hwn2n.search.changes import changes
 from hwn2n.search.inspection import Row, find_rows
 from hwn2n.search.settings import Settings
 
-Status = Literal["removed", "shrunk", "kept"]
+Status = Literal["removed", "shrunk", "grown", "kept"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +34,22 @@ class TeacherLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class StudentLayer:
-    """What became of it; `change` in words, empty where its own sizes are the teacher's."""
+    """What became of it; `change` in words, empty where its own sizes are the teacher's.
+
+    A layer has grown where what is removed before it left it more to read.
+    """
 
     status: Status
     change: str
     shape: str
     params: int
     flops: int
+
+    @property
+    def shown(self) -> str:
+        """The change with a sign of its own, so that colour need not tell."""
+        signs = {"shrunk": f"\u25be {self.change}", "grown": f"\u25b4 {self.change}"}
+        return signs.get(self.status, "\u2013 removed" if self.status == "removed" else "= kept")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +125,13 @@ class LayerTable:
             params = sum(c.params for c in counts)
             flops = sum(c.flops for c in counts)
             smaller = bool(changed) or params < row.params or flops < row.flops
-            status: Status = "removed" if gone else "shrunk" if smaller else "kept"
+            grown = params > row.params or flops > row.flops
+            status: Status = "shrunk" if smaller else "grown" if grown else "kept"
+            status = "removed" if gone else status
             if status == "shrunk" and not changed:
                 changed = ["fewer input channels" if params < row.params else "smaller input"]
+            if status == "grown":
+                changed = ["more input channels" if params > row.params else "larger input"]
             left = [mine[name] for name in row.operations if name in mine]
             layers.append(
                 StudentLayer(
@@ -175,6 +188,6 @@ class PackedLayers:
             return 0
         if layer.status == "kept":
             return 1
-        if layer.change not in self.texts:
-            self.texts.append(layer.change)
-        return [self.texts.index(layer.change), layer.params, layer.flops]
+        if layer.shown not in self.texts:
+            self.texts.append(layer.shown)
+        return [self.texts.index(layer.shown), layer.params, layer.flops]

@@ -139,7 +139,7 @@
       const number = (n) => n.toLocaleString("en-US");
       if (layer === 0) body.append(row([name, "\u2013 removed (" + operator + ")", "", ""], "removed"));
       else if (layer === 1) body.append(row([name, "= kept", number(params), number(flops)]));
-      else body.append(row([name, "\u25be " + data.texts[layer[0]], number(layer[1]), number(layer[2])]));
+      else body.append(row([name, data.texts[layer[0]], number(layer[1]), number(layer[2])]));
     });
     const top = element("thead");
     top.append(head);
