@@ -17,6 +17,7 @@ import hwn2n
 from hwn2n.budget.cost import Reading
 from hwn2n.cli.tables import result_lines, result_table
 from hwn2n.commands.compress import Result
+from hwn2n.distil.feed import DivergedError
 from hwn2n.distil.images import ImageSet
 from hwn2n.errors import (
     BudgetNotMetError,
@@ -209,6 +210,13 @@ def test_none_found_names_the_row_and_the_nearest(tmp_path: Path) -> None:
             target=small.CalmTarget(),
         )
     assert str(again.value).split("(")[0] == text.split("(")[0]
+
+
+def test_a_final_training_that_diverges_names_its_settings(tmp_path: Path) -> None:
+    settings = small.settings(final__lr=1e30, final__optimizer="sgd")
+    with pytest.raises(DivergedError, match=r"run: the final training .* final\.lr below 1e\+30"):
+        small.compress(tmp_path / "run", recipe=settings, budget=None)
+    assert (tmp_path / "run" / "ledger.sqlite").exists()
 
 
 def test_none_found_because_none_could_be_trained(tmp_path: Path) -> None:

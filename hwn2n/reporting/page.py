@@ -56,8 +56,9 @@ def as_data(charts: Mapping[str, go.Figure]) -> dict[str, Any]:
 def save(page: str, path: str | os.PathLike[str]) -> Path:
     """Write a page, whole or not at all. Raises `InputError` if it cannot."""
     target = Path(path)
+    text = page.encode("utf-8", "backslashreplace")  # names of folders need not be UTF-8
     with writing(path):
-        write_atomic(target, lambda temporary: temporary.write_text(page, "utf-8"))
+        write_atomic(target, lambda temporary: temporary.write_bytes(text))
     return target
 
 

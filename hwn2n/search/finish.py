@@ -11,6 +11,7 @@ from hwn2n.budget.columns import COLUMNS
 from hwn2n.budget.cost import Reading
 from hwn2n.budget.judgement import Verdict
 from hwn2n.budget.verdict import verdict_of
+from hwn2n.distil.feed import DivergedError
 from hwn2n.distil.state import EpochReport, TrainState
 from hwn2n.hardware.measurement import Beside, MeasurementProtocol
 from hwn2n.hardware.target import Target
@@ -43,7 +44,10 @@ def train_student(
     stop: Stop,
     clock: Clock,
 ) -> nn.Module:
-    """Final training of the chosen student, resumable after each epoch; its best epoch, on CPU."""
+    """Final training of the chosen student, resumable after each epoch; its best epoch, on CPU.
+
+    Raises `DivergedError`, which names the settings to change.
+    """
     seed = derive_seed(school.settings.seed, FINAL, choice.key)
     student = school.student(choice.architecture, choice.decision, seed=seed)
     saved = load_checkpoint(folder.checkpoint(FINAL))
@@ -59,7 +63,14 @@ def train_student(
         clock.lap(FINAL_TRAINING)
         stop.check()
 
-    school.train_fully(student, seed=seed, on_epoch=on_epoch, resume_state=resume)
+    try:
+        school.train_fully(student, seed=seed, on_epoch=on_epoch, resume_state=resume)
+    except DivergedError as error:
+        final = school.settings.final
+        raise DivergedError(
+            f"{folder.path}: the final training must stay finite, but: {error}; a new run needs a "
+            f"final.lr below {final.lr:g}, or another final.precision than {final.precision}"
+        ) from error
     clock.lap(FINAL_TRAINING)
     return student.cpu()
 
