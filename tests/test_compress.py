@@ -201,6 +201,25 @@ def test_a_damaged_run_is_one_line(run: tuple[Path, Result, Spied], tmp_path: Pa
         hwn2n.resume(tmp_path)
 
 
+def test_a_damaged_result_is_one_line(run: tuple[Path, Result, Spied], tmp_path: Path) -> None:
+    shutil.copytree(run[0], tmp_path / "run")
+    path = tmp_path / "run" / "result.json"
+    whole = json.loads(path.read_text())
+    student = whole["student"]
+    for change in (
+        {"student": {}},
+        {"rows": [{}]},
+        {"teacher": [1]},
+        {"student": {**student, "cost": {"params": 3}}},
+        {"student": {**student, "test_accuracy": "0.9"}},
+    ):
+        path.write_text(json.dumps({**whole, **change}))
+        for command in (hwn2n.resume, hwn2n.report):
+            with pytest.raises(InputError, match=r"result\.json: must be the result") as caught:
+                command(path.parent)
+            assert "\n" not in str(caught.value)
+
+
 def test_a_target_says_which_widths_it_likes(tmp_path: Path) -> None:
     budget = small.budget_text("{metric: params, max: 60%}").replace(
         "constraints:", "target: {device: cpu, round_to: 4, min_width: 4}\nconstraints:"

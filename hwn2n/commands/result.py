@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from hwn2n.budget.cost import Cost, cost_to_json
+from hwn2n.budget.cost import Cost, cost_from_json, cost_to_json
 from hwn2n.budget.judgement import Verdict
 from hwn2n.distil.images import ImageSet
-from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError, MeasurementError
+from hwn2n.errors import (
+    BudgetNotMetError,
+    InconclusiveError,
+    InputError,
+    MeasurementError,
+    one_line,
+)
 from hwn2n.hardware.measurement import Beside
+from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import State
 from hwn2n.run.export import export_student
 from hwn2n.run.folder import RunFolder, read_json, write_json
@@ -105,9 +113,27 @@ def prove(bench: Workbench, choice: Choice, student: nn.Module, folder: RunFolde
 def read_result(folder: RunFolder) -> Result:
     """The result of a complete run; `InputError` if the file is damaged."""
     try:
-        return replace(Result(**read_json(folder.result)), folder=str(folder.path))
-    except TypeError as error:
-        raise InputError(f"{folder.result}: must be the result of a run ({error})") from error
+        result = replace(Result(**read_json(folder.result)), folder=str(folder.path))
+        Decision.from_json(result.student["decision"])
+        for network in (result.teacher, result.student):
+            cost_from_json(network["cost"])
+            _check(network, {"validation_accuracy": float, "test_accuracy": float})
+            _check(network, {"test_images": int})
+        for row in result.rows:
+            _check(row, {"id": str, "severity": str, "verdict": str, "limit": float})
+    except (TypeError, ValueError, KeyError, AttributeError, InputError) as error:
+        raise InputError(
+            f"{folder.result}: must be the result of a run, but: {one_line(error)}"
+        ) from error
+    return result
+
+
+def _check(found: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    """Raise `TypeError` unless there are values of these kinds; a whole number is a float too."""
+    for name, kind in kinds.items():
+        value = found.get(name)
+        if not isinstance(value, (int, float) if kind is float else kind):
+            raise TypeError(f"{name} must be {kind.__name__}, but is {value!r:.40}")
 
 
 def judged(result: Result) -> Result:
