@@ -50,6 +50,8 @@ class BudgetLine:
 def headline(facts: RunFacts) -> str:
     """One sentence."""
     if facts.state is State.INSIDE and not facts.budget.columns:
+        if facts.budget.rows:
+            return "No row of the budget is a limit, only warnings: the search was unconstrained"
         return "There was no budget: this is the student of an unconstrained search"
     return HEADLINES[facts.state]
 
