@@ -7,12 +7,7 @@ import shlex
 from typing import Any
 
 from hwn2n.budget.cost import Cost, cost_from_json
-from hwn2n.commands.request import (
-    IN_MEMORY,
-    Request,
-    check_same_teacher,
-    read_request,
-)
+from hwn2n.commands.request import Request, check_same_teacher, read_request
 from hwn2n.commands.result import read_result
 from hwn2n.commands.run_or_model import subject_of
 from hwn2n.commands.starting import starting_policies
@@ -24,7 +19,7 @@ from hwn2n.network.planner import Planner
 from hwn2n.reporting.facts import STAGES, RunFacts
 from hwn2n.reporting.repeat import command, target_name
 from hwn2n.run.candidate import Candidate
-from hwn2n.run.folder import RunFolder, read_json
+from hwn2n.run.folder import IN_MEMORY, RunFolder, read_json
 from hwn2n.run.ledger import Ledger
 
 

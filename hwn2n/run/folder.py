@@ -17,6 +17,8 @@ from hwn2n.errors import InputError, one_line
 
 STARTING = "start-"
 """What names of policies begin with that a run started from."""
+IN_MEMORY = "(given as an object)"
+"""What stands in `config.json` for a teacher, data or a target that had no file and no name."""
 
 
 @dataclass(frozen=True)
