@@ -123,6 +123,11 @@ class RunFacts:
             return Constraints(rows=())
         return resolved.only(name for name, column in COLUMNS.items() if not column.learned)
 
+    @property
+    def learned_rows(self) -> bool:
+        """Whether a limit is on an accuracy, so that a search cannot steer by it."""
+        return any(COLUMNS[name].learned for name in self.budget.columns)
+
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Columns that candidates have, in the order of `COLUMNS`."""
