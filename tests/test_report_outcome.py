@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import small
-from report_pages import candidate
+from cli_tools import hwn2n as command_line
+from report_pages import Page, candidate
 
+import hwn2n
 from hwn2n.budget.cost import Cost, Reading
+from hwn2n.errors import BudgetNotMetError, InputError
+from hwn2n.hardware.measurement import Effort
 from hwn2n.reporting.facts import RunFacts
 from hwn2n.reporting.trade_off import summary
 from hwn2n.reporting.verdict import RelaxationLine, headline, relaxation_lines, standings
@@ -103,3 +112,86 @@ def test_rows_on_an_accuracy_are_said_to_be_left_out() -> None:
     facts = facts_of(*limits, candidates=rows)
     assert facts.learned_rows and [line.limit for line in relaxed(facts)] == ["≤ 200"]
     assert not facts_of(limits[0], candidates=rows).learned_rows
+
+
+class SlowInFull(small.OddTarget):
+    """Reads forty times the latency of a student in a full measurement."""
+
+    def odd(self, reading: Reading, effort: Effort) -> Reading:
+        return reading if effort == "quick" else replace(reading, value=40 * reading.value)
+
+
+@pytest.fixture(scope="module")
+def none_found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run of whose candidates some were inside, and none when measured again; its error."""
+    out = tmp_path_factory.mktemp("runs") / "none"
+    limits = small.budget_text(
+        "{metric: latency, stat: p50, max: 60us}", "{metric: params, max: 60%}"
+    )
+    with pytest.raises(BudgetNotMetError, match="binding: latency_p50") as raised:
+        small.compress(out, budget=limits, target=SlowInFull())
+    return out, str(raised.value)
+
+
+def test_that_none_was_inside_when_measured_again_stays_known(
+    none_found: tuple[Path, str], tmp_path: Path
+) -> None:
+    out, error = none_found
+    first = Page(out / "report.html")
+    again = hwn2n.report(out, out=tmp_path / "again.html")
+    assert (again.state, again.headline) == ("none found", "No student inside the budget was found")
+    page = Page(tmp_path / "again.html")
+    assert page.words == first.words and error in page.words
+    assert "compress --resume" not in page.words
+    other = tmp_path / "other"
+    small.compress(other)
+    runs = command_line("compare", out, other, "--json").json["runs"]
+    assert [run["outcome"] for run in runs] == ["none found", "inside"]
+
+
+def test_the_page_does_not_contradict_its_note(none_found: tuple[Path, str]) -> None:
+    out, error = none_found
+    page = Page(out / "report.html")
+    near = re.search(r"nearest, candidate (\d+) .* has (\S+)", error)
+    assert near is not None
+    number, latency = near.groups()
+    assert f"The nearest candidate: candidate {number}" in page.words
+    assert "The most accurate candidate inside" not in page.words
+    table = page.words.split("Measured again after the search, in full.")[1]
+    row, after = (table.split(name)[1] for name in ("latency_p50 <= 60us", "params <= 60%"))
+    assert latency in row.split("params <= 60%")[0] and "binding" in row.split("params <= 60%")[0]
+    assert "binding" not in after.split("What relaxing")[0]
+    assert re.search(r"(\d+) instead of 0", page.words)
+    briefly = sum(c["inside"] for c in page.data["candidates"])
+    assert briefly > 0 and int(number) in page.data["again"]
+    assert (
+        f"{briefly} of them inside the budget by the short readings of the search, "
+        "and none when measured again" in page.words
+    )
+
+
+def test_after_a_resume_all_are_measured_again(
+    none_found: tuple[Path, str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(none_found[0], run)
+    given = {"model": small.small_teacher(), "data": small.small_data()}
+    result = hwn2n.resume(run, **given, target=small.CalmTarget())
+    assert result.satisfied
+    assert json.loads((run / "checkpoints" / "choice.json").read_text())["candidate"] is not None
+    assert hwn2n.report(run).state == "inside"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, [], {"candidate": "x"}, {"candidate": None, "again": {"1": {}}},
+     {"candidate": None, "again": {"1": {"cost": {"parms": 1}, "teacher": {}}}}],
+)  # fmt: skip
+def test_a_damaged_choice_is_refused(
+    none_found: tuple[Path, str], tmp_path: Path, content: Any
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(none_found[0], run)
+    (run / "checkpoints" / "choice.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"choice\.json: must be the choice of a run"):
+        hwn2n.report(run)

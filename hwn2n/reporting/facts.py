@@ -54,7 +54,8 @@ class RunFacts:
     `planner` is that of the teacher, None where its architecture is not known, which `unknown`
     explains. `chosen` is the id of the candidate that becomes the student, once that is settled,
     and `note` the line that ended the run, where it did not end well. `none_found` says that no
-    candidate was inside when measured again, which the ledger cannot tell.
+    candidate was inside when measured again; `again` are those that were until then, by id, with
+    what they cost now.
     """
 
     folder: str
@@ -74,6 +75,7 @@ class RunFacts:
     chosen: int | None = None
     note: str | None = None
     none_found: bool = False
+    again: Mapping[int, Candidate] = field(default_factory=dict)
 
     @cached_property
     def state(self) -> State:
@@ -87,6 +89,19 @@ class RunFacts:
         some = self.chosen is not None or any(c.satisfied for c in self.candidates)
         none = self.none_found or (self.searched and not some)
         return State.NONE_FOUND if none else State.UNFINISHED
+
+    @cached_property
+    def best_known(self) -> tuple[Candidate, ...]:
+        """The candidates by the best readings that there are of them.
+
+        Of a network that was measured again, and outside, no other candidate counts as inside.
+        """
+        keys = {candidate.key for candidate in self.again.values()}
+        return tuple(
+            self.again.get(c.id or 0, c)
+            for c in self.candidates
+            if c.id in self.again or c.key not in keys or not c.satisfied
+        )
 
     @property
     def searched(self) -> bool:

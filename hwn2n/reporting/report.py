@@ -193,5 +193,6 @@ def _data(
         "left_out": 0 if packed is None else packed.left_out,
         "unknown": facts.unknown,
         "budget": bool(facts.budget.columns),
+        "again": sorted(facts.again),
         "student": None if facts.student is None else facts.student.id,
     }

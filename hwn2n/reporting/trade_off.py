@@ -197,6 +197,7 @@ def summary(facts: RunFacts, column: str) -> str:
     inside = ""
     if facts.budget.columns:
         inside = f", {sum(c.satisfied for c in drawn)} of them inside the budget"
+        inside += " by the short readings of the search" if facts.again else ""
     return (
         f"Validation accuracy against {label(column)} of {len(drawn)} trained candidates{inside}; "
         f"the most accurate, candidate {best.id}, has {best.accuracy or 0.0:.2%} with "

@@ -110,10 +110,13 @@ def candidate_lines(facts: RunFacts, found: Standing) -> list[BudgetLine]:
 
 
 def standings(facts: RunFacts) -> list[Standing]:
-    """All candidates against the rows, each by the limits that held for it."""
+    """All candidates against the rows, each by the limits that held for it.
+
+    Those that were measured again after the search, and were outside, stand with these readings.
+    """
     return [
         standing(c, constraints)
-        for c in facts.candidates
+        for c in facts.best_known
         if (constraints := facts.constraints(c)).rows
     ]
 
@@ -183,7 +186,7 @@ def _relaxation(
 def nearest_standing(facts: RunFacts, found: Sequence[Standing]) -> Standing | None:
     """The candidate to show where no student is: the most accurate inside, or the nearest."""
     inside = [s for s in found if s.candidate.satisfied and s.candidate.accuracy is not None]
-    if inside:
+    if inside and not facts.none_found:
         return max(inside, key=lambda s: s.candidate.accuracy or 0.0)
     return nearest(found)
 

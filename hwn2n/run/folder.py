@@ -51,7 +51,7 @@ class RunFolder:
 
     @property
     def choice(self) -> Path:
-        """Which candidate becomes the student, once that is settled."""
+        """Which candidate becomes the student, or that none is inside, once that is settled."""
         return self.path / "checkpoints" / "choice.json"
 
     @property
