@@ -63,6 +63,7 @@ def read_run(
         planner=planner,
         unknown=unknown,
         chosen=settled.candidate,
+        chosen_decision=settled.decision,
         note=note or settled.note,
         none_found=settled.none_found,
         again=settled.measured_again(candidates),

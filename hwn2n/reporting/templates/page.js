@@ -163,7 +163,8 @@
     if (!candidate || !panel) return;
     shown = id;
     panel.querySelector("h2").textContent =
-      "Candidate " + id + (id === data.student ? ", the student" : "");
+      "Candidate " + id + (id !== data.student ? ""
+        : data.narrowed ? ", from which the student was narrowed" : ", the student");
     const list = element("dl");
     for (const [name, text] of facts(candidate)) list.append(element("dt", name), element("dd", text));
     const body = panel.querySelector(".body");
