@@ -189,6 +189,6 @@ def test_a_stop_does_not_wait_for_the_readings_of_a_batch(make: Make) -> None:
     ]
     rounds = small.rounds(bench, stop=stop)
     with pytest.raises(InterruptedRunError):
-        rounds.evaluate(proposals, epsilon=1.0, iterations=1)
+        rounds.evaluate(proposals, epsilon=1.0, iterations=1, done=0, total=2)
     assert len(target.read) == 1 and not bench.ledger.candidates()
     assert len(evaluated(bench, WIDE, Decision())) == 2, "and the same batch may begin again"

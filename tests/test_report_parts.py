@@ -130,7 +130,7 @@ def test_a_lower_limit_is_relaxed_downwards() -> None:
     constraints = small.budget("{metric: throughput, min: 100/s}").resolve({})
     found = [standing(candidate(1, cost={"throughput": 80}, satisfied=False), constraints)]
     (row,) = relaxations(found)
-    assert row.limit == 80 and row.share == pytest.approx(0.2)
+    assert row.limit == 80 and row.share == pytest.approx(-0.2)
 
 
 def test_a_relative_limit_is_of_the_teacher_beside_the_candidate(table: LayerTable) -> None:

@@ -214,6 +214,7 @@ PROGRESS = StageProgress(
     stage="removal",
     iteration=1,
     iterations=2,
+    rollout=1,
     candidates=7,
     total=10,
     reward=0.25,

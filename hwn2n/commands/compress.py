@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from hwn2n.budget.load import load_budget
 from hwn2n.commands.report import reported
 from hwn2n.commands.request import (
-    IN_MEMORY,
     UNCONSTRAINED,
     Request,
     as_taught,
@@ -36,7 +36,7 @@ from hwn2n.hardware.device import check_device
 from hwn2n.hardware.target import Target
 from hwn2n.network.files import Teacher
 from hwn2n.run.clock import Clock
-from hwn2n.run.folder import RunFolder, default_folder
+from hwn2n.run.folder import IN_MEMORY, RunFolder, default_folder
 from hwn2n.run.lock import working_on
 from hwn2n.run.progress import Reporter, Silent
 from hwn2n.run.scalars import with_scalars
@@ -117,6 +117,7 @@ def compress(
         validation=validation,
         split_seed=split_seed or 0,
         target=stored_target(chosen, target),
+        threads=torch.get_num_threads(),
         begun_in=str(Path.cwd()),
     )
     teacher = request.load_teacher(model if in_memory else None)  # type: ignore[arg-type]

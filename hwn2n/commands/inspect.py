@@ -14,7 +14,7 @@ from torch import nn
 from hwn2n.atomic import write_atomic, writing
 from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget
-from hwn2n.commands.request import IN_MEMORY, check_same_teacher, read_request
+from hwn2n.commands.request import check_same_teacher, read_request
 from hwn2n.commands.result import read_result
 from hwn2n.commands.run_or_model import run_of, subject_of
 from hwn2n.commands.subject import shape_of, target_of
@@ -27,7 +27,7 @@ from hwn2n.network.counts import Counts, count
 from hwn2n.network.decision import Decision
 from hwn2n.network.files import Teacher
 from hwn2n.network.planner import Planner
-from hwn2n.run.folder import RunFolder, read_json
+from hwn2n.run.folder import IN_MEMORY, RunFolder, read_json
 from hwn2n.search.budget_reach import BudgetReach, budget_reach
 from hwn2n.search.inspection import Reach, Row, Smallest, find_reach, find_rows, find_smallest
 from hwn2n.search.recipes import build_settings

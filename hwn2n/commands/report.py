@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwn2n.errors import BudgetNotMetError, Hwn2nError, InterruptedRunError, one_line
+from hwn2n.errors import Hwn2nError, InterruptedRunError, one_line
 from hwn2n.run.folder import RunFolder, write_json
 from hwn2n.run.progress import Reporter
 
@@ -71,8 +71,7 @@ def reported(folder: RunFolder, planner: Planner, reporter: Reporter) -> Iterato
                 _drawn(folder, planner, reporter)
         raise
     except Hwn2nError as error:
-        none = isinstance(error, BudgetNotMetError) and error.result is None
-        _drawn(folder, planner, reporter, note=one_line(error), none_found=none)
+        _drawn(folder, planner, reporter, note=one_line(error))
         raise
     _drawn(folder, planner, reporter)
 
@@ -87,15 +86,10 @@ def _kept(folder: RunFolder, planner: Planner, reporter: Reporter) -> None:
 
 
 def _drawn(
-    folder: RunFolder,
-    planner: Planner,
-    reporter: Reporter,
-    *,
-    note: str | None = None,
-    none_found: bool = False,
+    folder: RunFolder, planner: Planner, reporter: Reporter, *, note: str | None = None
 ) -> None:
     try:
-        _write(folder, folder.report, planner=planner, note=note, none_found=none_found)
+        _write(folder, folder.report, planner=planner, note=note)
     except Exception as error:
         reporter.message(f"warning: no report could be drawn: {one_line(error)}")
 
@@ -108,7 +102,6 @@ def _write(
     teacher: str | os.PathLike[str] | None = None,
     planner: Planner | None = None,
     note: str | None = None,
-    none_found: bool = False,
     measure_layers: bool = False,
 ) -> Report:
     # plotly takes half a second to import: only what draws needs it
@@ -118,7 +111,7 @@ def _write(
     from hwn2n.reporting.report import build
     from hwn2n.reporting.verdict import headline
 
-    facts = read_run(folder, teacher=teacher, planner=planner, note=note, none_found=none_found)
+    facts = read_run(folder, teacher=teacher, planner=planner, note=note)
     text = build(
         facts,
         command=repeat_command(folder),

@@ -23,13 +23,12 @@ from hwn2n.hardware.local_target import LocalTarget
 from hwn2n.hardware.target import Target
 from hwn2n.hardware.targets import build_target
 from hwn2n.network.files import Teacher, load_teacher
-from hwn2n.run.folder import RunFolder, read_json, write_json
+from hwn2n.run.folder import IN_MEMORY, RunFolder, read_json, write_json
 from hwn2n.run.provenance import digest, digest_of_data, provenance
 from hwn2n.search.settings import Settings, settings_from_json, settings_to_json
 
 FORMAT_VERSION = 1
 UNCONSTRAINED = Budget(name="unconstrained", rows=())
-IN_MEMORY = "(given as an object)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +38,9 @@ class Request:
     `teacher` is a file with what is needed to read it (`network.files.load_teacher`), `data` the
     name of a data set (`distil.datasets.load_data`), `target` the settings of a target; each is
     `IN_MEMORY` where the caller gave an object, which must then be given again to resume.
-    `split_seed` chooses the validation images and must be the teacher's. Paths may be relative to
-    `begun_in`, the working directory of who asked.
+    `split_seed` chooses the validation images and must be the teacher's. `threads` are the CPU
+    threads of torch as the run began, None where a version began it that did not write them. Paths
+    may be relative to `begun_in`, the working directory of who asked.
     """
 
     teacher: str
@@ -55,6 +55,7 @@ class Request:
     validation: int | float | None = None
     split_seed: int = 0
     target: str | dict[str, Any] | None = None
+    threads: int | None = None
     begun_in: str | None = None
 
     def from_here(self) -> Request:

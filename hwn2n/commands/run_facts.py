@@ -7,14 +7,10 @@ import shlex
 from typing import Any
 
 from hwn2n.budget.cost import Cost, cost_from_json
-from hwn2n.commands.request import (
-    IN_MEMORY,
-    Request,
-    check_same_teacher,
-    read_request,
-)
+from hwn2n.commands.request import Request, check_same_teacher, read_request
 from hwn2n.commands.result import read_result
 from hwn2n.commands.run_or_model import subject_of
+from hwn2n.commands.settled import Settled
 from hwn2n.commands.starting import starting_policies
 from hwn2n.commands.subject import shape_of
 from hwn2n.errors import Hwn2nError, InputError
@@ -24,7 +20,7 @@ from hwn2n.network.planner import Planner
 from hwn2n.reporting.facts import STAGES, RunFacts
 from hwn2n.reporting.repeat import command, target_name
 from hwn2n.run.candidate import Candidate
-from hwn2n.run.folder import RunFolder, read_json
+from hwn2n.run.folder import IN_MEMORY, RunFolder, read_json
 from hwn2n.run.ledger import Ledger
 
 
@@ -34,7 +30,6 @@ def read_run(
     teacher: str | os.PathLike[str] | None = None,
     planner: Planner | None = None,
     note: str | None = None,
-    none_found: bool = False,
     layers: bool = True,
 ) -> RunFacts:
     """All that the folder knows. Raises `InputError` where what is there is damaged.
@@ -42,12 +37,13 @@ def read_run(
     `teacher` is the teacher's file where it is not where the run found it, and must be the run's;
     `planner` stands for both. Without any of them the layers come from the architecture that the
     run wrote down, or from the teacher's file; where there is neither, the report has no layers.
-    `note` and `none_found` are those of `RunFacts`, which only the run itself knows. Without
+    `note` is that of `RunFacts`, where the run itself knows a newer one than the folder. Without
     `layers` nobody looks for the teacher.
     """
     request, budget, weights = read_request(folder)
     config = read_json(folder.config)
     candidates, updates, seconds = _ledger(folder)
+    settled = Settled.read(folder)
     unknown = None
     if planner is None and layers:
         planner, unknown = _planner(folder, request, weights, teacher)
@@ -67,9 +63,11 @@ def read_run(
         result=vars(read_result(folder)) if folder.result.exists() else None,
         planner=planner,
         unknown=unknown,
-        chosen=read_json(folder.choice)["candidate"] if folder.choice.exists() else None,
-        note=note,
-        none_found=none_found,
+        chosen=settled.candidate,
+        chosen_decision=settled.decision,
+        note=note or settled.note,
+        none_found=settled.none_found,
+        again=settled.measured_again(candidates),
     )
 
 

@@ -13,6 +13,7 @@ from hwn2n.budget.cost import Cost, cost_from_json
 from hwn2n.budget.matrix import Budget, Constraints
 from hwn2n.budget.verdict import Verdict
 from hwn2n.errors import MeasurementError
+from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.search.settings import Settings
@@ -53,8 +54,10 @@ class RunFacts:
     stage, `seconds` what the clock booked. `teacher_cost` is empty before the teacher was measured.
     `planner` is that of the teacher, None where its architecture is not known, which `unknown`
     explains. `chosen` is the id of the candidate that becomes the student, once that is settled,
-    and `note` the line that ended the run, where it did not end well. `none_found` says that no
-    candidate was inside when measured again, which the ledger cannot tell.
+    `chosen_decision` the student's own decision, which may be narrower than the candidate's, and
+    `note` the line that ended the run, where it did not end well. `none_found` says that no
+    candidate was inside when measured again; `again` are those that were until then, by id, with
+    what they cost now.
     """
 
     folder: str
@@ -73,8 +76,10 @@ class RunFacts:
     unknown: str | None = None
     data_digest: str | None = None
     chosen: int | None = None
+    chosen_decision: Mapping[str, Any] | None = None
     note: str | None = None
     none_found: bool = False
+    again: Mapping[int, Candidate] = field(default_factory=dict)
 
     @cached_property
     def state(self) -> State:
@@ -88,6 +93,19 @@ class RunFacts:
         some = self.chosen is not None or any(c.satisfied for c in self.candidates)
         none = self.none_found or (self.searched and not some)
         return State.NONE_FOUND if none else State.UNFINISHED
+
+    @cached_property
+    def best_known(self) -> tuple[Candidate, ...]:
+        """The candidates by the best readings that there are of them.
+
+        Of a network that was measured again, and outside, no other candidate counts as inside.
+        """
+        keys = {candidate.key for candidate in self.again.values()}
+        return tuple(
+            self.again.get(c.id or 0, c)
+            for c in self.candidates
+            if c.id in self.again or c.key not in keys or not c.satisfied
+        )
 
     @property
     def searched(self) -> bool:
@@ -111,6 +129,24 @@ class RunFacts:
         key = None if self.result is None else self.result["student"].get("key")
         return next((c for c in self.candidates if key and c.key == key), None)
 
+    @cached_property
+    def decision(self) -> Mapping[str, Any] | None:
+        """The decision that the student is built by; None before there is a choice."""
+        if self.result is not None:
+            found: Mapping[str, Any] = self.result["student"]["decision"]
+            return found
+        candidate = self.student
+        return self.chosen_decision or (None if candidate is None else candidate.decision)
+
+    @cached_property
+    def narrowed(self) -> bool:
+        """Whether the student is narrower than the candidate that was chosen."""
+        if self.student is None or self.decision is None:
+            return False
+        if self.result is not None:
+            return bool(self.result["student"].get("narrowed"))
+        return Decision.from_json(self.decision) != Decision.from_json(self.student.decision)
+
     def constraints(self, candidate: Candidate | None = None) -> Constraints:
         """The rows that a search can steer by, in numbers; none before the teacher was measured.
 
@@ -123,6 +159,11 @@ class RunFacts:
         except MeasurementError:
             return Constraints(rows=())
         return resolved.only(name for name, column in COLUMNS.items() if not column.learned)
+
+    @property
+    def learned_rows(self) -> bool:
+        """Whether a limit is on an accuracy, so that a search cannot steer by it."""
+        return any(COLUMNS[name].learned for name in self.budget.columns)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

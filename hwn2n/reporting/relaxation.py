@@ -43,9 +43,11 @@ class Standing:
 class Relaxation:
     """What one row of the budget costs, the others left as they are.
 
-    `row` is the budget's. `inside` candidates would meet the budget without it; the most accurate
-    of them is `best`. `least` is the one that needs the row to give way least, by `share` of its
-    scale: then the row's limit would be `limit`, as a person reads it.
+    `row` is the budget's, in numbers for the first candidate. `inside` candidates would meet the
+    budget without it; the most accurate of them is `best`. `least` is the one that needs the row to
+    give way least: then the row's limit would be `limit`, as a person reads it, `share` of its
+    scale above what it was, or below it where the row is a lower limit. A limit relative to the
+    teacher is of the teacher beside `least`.
     """
 
     row: Row
@@ -87,6 +89,7 @@ def relaxations(standings: Sequence[Standing]) -> list[Relaxation]:
         outside = [s for s in freed if not s.inside()]
         trained = [s.candidate for s in freed if s.candidate.accuracy is not None]
         least = min(outside, key=lambda s: s.residuals[i] or 0.0, default=None)
+        share = None if least is None else least.residuals[i]
         found.append(
             Relaxation(
                 row=row,
@@ -94,7 +97,7 @@ def relaxations(standings: Sequence[Standing]) -> list[Relaxation]:
                 best=max(trained, key=lambda c: c.accuracy or 0.0, default=None),
                 least=None if least is None else least.candidate,
                 limit=None if least is None else _value(least.rows[i], least.cost),
-                share=None if least is None else least.residuals[i],
+                share=-share if share is not None and row.lower else share,
             )
         )
     return found

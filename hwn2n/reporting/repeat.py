@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwn2n.reporting.axes import NOTHING
+from hwn2n.run.folder import IN_MEMORY
 from hwn2n.search.recipes import RECIPES
 from hwn2n.search.settings import Settings, settings_to_json
 
@@ -18,6 +19,7 @@ _OPTIONS = {
     "image_size": "--image-size",
     "validation": "--validation",
     "split_seed": "--split-seed",
+    "threads": "--threads",
 }
 _FLAGS = {"download": "--download", "unsafe_pickle": "--unsafe-pickle"}
 
@@ -60,7 +62,7 @@ def command(
     `budget` is the budget's file, `target` the name of what measures where the budget does not
     say it, `policies` are the files that the search started from.
     """
-    if str(request["teacher"]).startswith("(") or str(request["data"]).startswith("("):
+    if IN_MEMORY in (request["teacher"], request["data"]):
         return None
     words = ["hwn2n", "compress", str(request["teacher"]), "--data", str(request["data"])]
     if budget is not None:

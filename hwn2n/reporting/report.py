@@ -117,12 +117,15 @@ def _stand_in(facts: RunFacts, found: Sequence[verdict.Standing]) -> Candidate |
 def _beside(
     facts: RunFacts, table: LayerTable, shown: Candidate | None, measure: bool
 ) -> SideBySide | None:
-    if facts.result is not None:
-        decision: Mapping[str, Any] = facts.result["student"]["decision"]
+    decision = facts.decision
+    if decision is not None:
         title = "the student"
+        if facts.narrowed and facts.student is not None:
+            title += f", made narrower than candidate {facts.student.id}"
+        elif facts.result is None:
+            title = f"candidate {facts.chosen}, which becomes the student"
     elif shown is not None:
         decision, title = shown.decision, f"candidate {shown.id}"
-        title += ", which becomes the student" if shown.id == facts.chosen else ""
     else:
         return None
     try:
@@ -193,5 +196,7 @@ def _data(
         "left_out": 0 if packed is None else packed.left_out,
         "unknown": facts.unknown,
         "budget": bool(facts.budget.columns),
+        "again": sorted(facts.again),
         "student": None if facts.student is None else facts.student.id,
+        "narrowed": facts.narrowed,
     }

@@ -194,9 +194,12 @@ def summary(facts: RunFacts, column: str) -> str:
         return f"No candidate was trained; nothing to draw against {label(column)}."
     best = max(drawn, key=lambda c: c.accuracy or 0.0)
     unit = "" if COLUMNS[column].unit else f" {label(column)}"
+    inside = ""
+    if facts.budget.columns:
+        inside = f", {sum(c.satisfied for c in drawn)} of them inside the budget"
+        inside += " by the short readings of the search" if facts.again else ""
     return (
-        f"Validation accuracy against {label(column)} of {len(drawn)} trained candidates, "
-        f"{sum(c.satisfied for c in drawn)} of them inside the budget; the most accurate, "
-        f"candidate {best.id}, has {best.accuracy or 0.0:.2%} with "
+        f"Validation accuracy against {label(column)} of {len(drawn)} trained candidates{inside}; "
+        f"the most accurate, candidate {best.id}, has {best.accuracy or 0.0:.2%} with "
         f"{quantity(value(best, column), column)}{unit}."
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hwn2n.budget.cost import Cost, cost_from_json
+from hwn2n.budget.rows import Row
 from hwn2n.reporting.axes import NOTHING, interval_text, quantity
 from hwn2n.reporting.facts import RunFacts, State
 from hwn2n.reporting.relaxation import Relaxation, Standing, nearest, relaxations, standing
@@ -50,6 +51,8 @@ class BudgetLine:
 def headline(facts: RunFacts) -> str:
     """One sentence."""
     if facts.state is State.INSIDE and not facts.budget.columns:
+        if facts.budget.rows:
+            return "No row of the budget is a limit, only warnings: the search was unconstrained"
         return "There was no budget: this is the student of an unconstrained search"
     return HEADLINES[facts.state]
 
@@ -107,10 +110,13 @@ def candidate_lines(facts: RunFacts, found: Standing) -> list[BudgetLine]:
 
 
 def standings(facts: RunFacts) -> list[Standing]:
-    """All candidates against the rows, each by the limits that held for it."""
+    """All candidates against the rows, each by the limits that held for it.
+
+    Those that were measured again after the search, and were outside, stand with these readings.
+    """
     return [
         standing(c, constraints)
-        for c in facts.candidates
+        for c in facts.best_known
         if (constraints := facts.constraints(c)).rows
     ]
 
@@ -132,19 +138,34 @@ def relaxation_lines(facts: RunFacts, found: Sequence[Standing]) -> list[Relaxat
     """For each row: the least that it would have to give way, and what the run had without it."""
     now = [s.candidate for s in found if s.inside()]
     base = max((c.accuracy for c in now if c.accuracy is not None), default=None)
-    return [_relaxation(r, len(now), base) for r in relaxations(found)]
+    relative = {row.id: row.limit.value for row in facts.budget.rows
+                if row.limit.reference == "ratio"}  # fmt: skip
+    # of a relative limit the number of the run's own teacher, not of one beside a candidate
+    rows = {row.id: row for row in facts.constraints().rows}
+    return [
+        _relaxation(r, rows.get(r.row.id, r.row), relative.get(r.row.id), len(now), base)
+        for r in relaxations(found)
+    ]
 
 
-def _relaxation(found: Relaxation, now: int, base: float | None) -> RelaxationLine:
-    row = found.row
-    limit = 0.0 + (-row.upper if row.lower else row.upper)
-    if found.least is None:
-        least = "no candidate is outside because of this row alone"
-    else:
-        least = (
-            f"{'≥' if row.lower else '≤'} {quantity(found.limit, row.column)} "
-            f"({found.share or 0.0:+.1%}) lets candidate {found.least.id} in"
-        )
+def _relaxation(
+    found: Relaxation, row: Row, ratio: float | None, now: int, base: float | None
+) -> RelaxationLine:
+    """`ratio` is the limit as a share of the teacher's value, None where it is not written so."""
+    sign = "≥ " if row.lower else "≤ "
+    number = 0.0 + (-row.upper if row.lower else row.upper)
+    limit = sign + quantity(number, row.column)
+    least = "no candidate is outside because of this row alone"
+    if ratio is not None:
+        limit += f", {_percent(ratio)} of the teacher"
+    if found.least is not None:
+        by = found.share or 0.0
+        relaxed = quantity(found.limit, row.column)
+        if ratio is not None:
+            relaxed = f"{_percent(ratio * (1 + by))} of the teacher"
+        # a limit of zero has no size of which this were a share
+        change = f" ({by:+.1%})" if row.upper else ""
+        least = f"{sign}{relaxed}{change} lets candidate {found.least.id} in"
     best = "none of them was trained"
     if found.best is not None:
         gained = (
@@ -153,7 +174,7 @@ def _relaxation(found: Relaxation, now: int, base: float | None) -> RelaxationLi
         best = f"candidate {found.best.id}, {found.best.accuracy:.2%}{gained}"
     return RelaxationLine(
         written=row.source,
-        limit=("≥ " if row.lower else "≤ ") + quantity(limit, row.column),
+        limit=limit,
         least=None if found.least is None else found.least.id,
         least_text=least,
         inside=f"{found.inside} instead of {now}",
@@ -165,9 +186,13 @@ def _relaxation(found: Relaxation, now: int, base: float | None) -> RelaxationLi
 def nearest_standing(facts: RunFacts, found: Sequence[Standing]) -> Standing | None:
     """The candidate to show where no student is: the most accurate inside, or the nearest."""
     inside = [s for s in found if s.candidate.satisfied and s.candidate.accuracy is not None]
-    if inside:
+    if inside and not facts.none_found:
         return max(inside, key=lambda s: s.candidate.accuracy or 0.0)
     return nearest(found)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g}%"
 
 
 def _of(cost: Cost, column: str | None) -> str:

@@ -17,6 +17,8 @@ from hwn2n.errors import InputError, one_line
 
 STARTING = "start-"
 """What names of policies begin with that a run started from."""
+IN_MEMORY = "(given as an object)"
+"""What stands in `config.json` for a teacher, data or a target that had no file and no name."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class RunFolder:
 
     @property
     def choice(self) -> Path:
-        """Which candidate becomes the student, once that is settled."""
+        """Which candidate becomes the student, or that none is inside, once that is settled."""
         return self.path / "checkpoints" / "choice.json"
 
     @property

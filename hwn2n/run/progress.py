@@ -25,11 +25,15 @@ from rich.progress import (
 
 @dataclass(frozen=True, kw_only=True)
 class StageProgress:
-    """How far a search stage is. `best` is the best reward inside the budget so far."""
+    """How far a search stage is. `best` is the best reward inside the budget so far.
+
+    `candidates` of `total` are done, the last of them the `rollout` of the `iteration`.
+    """
 
     stage: str
     iteration: int
     iterations: int
+    rollout: int
     candidates: int
     total: int
     reward: float | None

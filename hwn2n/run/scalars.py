@@ -63,12 +63,10 @@ class Scalars(Reporter):
     def stage(self, progress: StageProgress) -> None:
         self._reporter.stage(progress)
         with suppress(Exception):
-            rollouts = progress.total // progress.iterations
-            rollout = progress.candidates - 1 - progress.iteration * rollouts
-            found = self._ledger.find(progress.stage, progress.iteration, rollout)
+            found = self._ledger.find(progress.stage, progress.iteration, progress.rollout)
             if found is not None:
                 self._candidate(found)
-            if rollout == 0:
+            if progress.rollout == 0:
                 self._update(progress.stage)
 
     def epoch(self, name: str, epoch: int, epochs: int, text: str) -> None:

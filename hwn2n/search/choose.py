@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hwn2n.budget.columns import COLUMNS
-from hwn2n.budget.cost import Cost, Reading, cost_from_json
+from hwn2n.budget.cost import Cost, Reading, cost_from_json, cost_to_json
 from hwn2n.budget.judgement import Verdict
 from hwn2n.budget.rows import Row
 from hwn2n.budget.verdict import by_share, verdict_of
@@ -62,10 +62,13 @@ def choose(
     as far as the worse end of its interval asks for, since a little width costs less accuracy than
     another candidate would; then it gives way to the next one. If none is surely inside, the first
     of which the readings say so, though not surely, is taken. The choice is kept in the folder:
-    after a resume another measurement must not choose another. Raises `BudgetNotMetError` if no
+    after a resume another measurement must not choose another. That none is inside is written there
+    for the report only, and after a resume all are measured again. Raises `BudgetNotMetError` if no
     candidate is inside the budget, and `InterruptedRunError` where it was asked to stop.
     """
     kept = read_json(folder.choice) if folder.choice.exists() else None
+    if kept is not None and kept["candidate"] is None:
+        kept = None
     evaluator.fitter.learn(ledger.candidates())  # of all, also where a resume evaluated none
     again: dict[int | None, Beside] = {}
     unsure: Choice | None = None
@@ -94,7 +97,9 @@ def choose(
             choice = slimmer
     if unsure is not None:
         return _kept(unsure, folder)
-    raise _none_found(ledger.candidates(), evaluator.limits, again)
+    error = _none_found(ledger.candidates(), evaluator.limits, again)
+    write_json(folder.choice, _none_kept(error, again))
+    raise error
 
 
 def _choice(
@@ -147,6 +152,15 @@ def _kept(choice: Choice, folder: RunFolder) -> Choice:
         {"candidate": choice.candidate.id, "decision": choice.decision.to_json()},
     )
     return choice
+
+
+def _none_kept(error: BudgetNotMetError, again: Mapping[int | None, Beside]) -> dict[str, object]:
+    """Why there is no student, and what the candidates cost that were measured again, by id."""
+    found = {
+        str(number): {"cost": cost_to_json(b.cost), "teacher": cost_to_json(b.teacher)}
+        for number, b in again.items()
+    }
+    return {"candidate": None, "note": str(error), "again": found}
 
 
 def _none_found(

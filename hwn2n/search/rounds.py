@@ -41,9 +41,14 @@ class Rounds:
         *,
         epsilon: float,
         iterations: int,
+        done: int,
+        total: int,
         epochs: int | None = None,
     ) -> list[Candidate]:
         """The candidates of one iteration of `iterations`, in order; `epochs` as in `Evaluator`.
+
+        `done` candidates came before them, of the `total` of the stage; iterations need not be of
+        one size.
 
         Raises `InterruptedRunError` where it was asked to stop, once those whose work is done are
         in the ledger, or between two readings where there are none yet.
@@ -53,7 +58,7 @@ class Rounds:
             proposals, epsilon=epsilon, epochs=epochs, pause=self.stop.check
         ):
             found.append(candidate)
-            self._report(candidate, len(proposals), iterations)
+            self._report(candidate, iterations, done, total)
             if not self.evaluator.next_is_done():
                 self.stop.check()
         self.stop.check()
@@ -64,7 +69,7 @@ class Rounds:
         cost, teacher = cost_from_json(candidate.cost), cost_from_json(candidate.teacher)
         return self.evaluator.limits.headroom(cost, teacher)
 
-    def _report(self, candidate: Candidate, rollouts: int, iterations: int) -> None:
+    def _report(self, candidate: Candidate, iterations: int, done: int, total: int) -> None:
         self.clock.lap(SEARCH)
         standing = self.ledger.standing(candidate.stage, candidate.iteration)
         best = standing.best
@@ -73,8 +78,9 @@ class Rounds:
                 stage=candidate.stage,
                 iteration=candidate.iteration,
                 iterations=iterations,
-                candidates=candidate.iteration * rollouts + candidate.rollout + 1,
-                total=iterations * rollouts,
+                rollout=candidate.rollout,
+                candidates=done + candidate.rollout + 1,
+                total=total,
                 reward=standing.reward,
                 best=best.reward if best else None,
                 best_accuracy=best.accuracy if best else None,

@@ -57,12 +57,21 @@ def run_off(rounds: Rounds) -> None:
     # a shorter training than they had would tell nothing
     epochs = max(rounds.settings.runoff_epochs, 2 * rounds.settings.train.epochs)
     decisions = [Decision.from_json(candidate.decision) for candidate in now]
+    done = 0
     for turn in range(_TURNS):
         proposals = [
             Proposal(decision=decision, place=Place(STAGE, turn, n))
             for n, decision in enumerate(decisions)
         ]
-        found = rounds.evaluate(proposals, epsilon=0.0, iterations=turn + 1, epochs=epochs)
+        found = rounds.evaluate(
+            proposals,
+            epsilon=0.0,
+            iterations=turn + 1,
+            done=done,
+            total=done + len(proposals),
+            epochs=epochs,
+        )
+        done += len(found)
         decisions = []
         for candidate in found:
             if candidate.satisfied:

@@ -56,8 +56,14 @@
     axis.tickvals = axis.tickvals.filter(few);
   }
 
+  const again = new Set(data.again);
+  function inside(candidate) {
+    return candidate.inside && !again.has(candidate.id);
+  }
   function standing(candidate) {
     if (!data.budget) return "no budget";
+    if (again.has(candidate.id))
+      return "\u2717 outside the budget when measured again; inside by a short reading";
     return candidate.inside ? "\u2713 inside the budget" : "\u2717 outside the budget";
   }
   function where(candidate) {
@@ -157,7 +163,8 @@
     if (!candidate || !panel) return;
     shown = id;
     panel.querySelector("h2").textContent =
-      "Candidate " + id + (id === data.student ? ", the student" : "");
+      "Candidate " + id + (id !== data.student ? ""
+        : data.narrowed ? ", from which the student was narrowed" : ", the student");
     const list = element("dl");
     for (const [name, text] of facts(candidate)) list.append(element("dt", name), element("dd", text));
     const body = panel.querySelector(".body");
@@ -224,7 +231,7 @@
   if (picker && panel) {
     for (const candidate of data.candidates) {
       const accuracy = candidate.accuracy === null ? "not trained" : percent(candidate.accuracy);
-      const mark = data.budget ? (candidate.inside ? " \u2713" : " \u2717") : "";
+      const mark = data.budget ? (inside(candidate) ? " \u2713" : " \u2717") : "";
       const option = element("option", candidate.id + mark + " " + candidate.stage + ", " + accuracy);
       option.value = String(candidate.id);
       picker.append(option);

@@ -55,7 +55,7 @@ def run_evolution(rounds: Rounds) -> None:
             for n in range(first, min(first + rollouts, count))
         ]
         # Parents are chosen by accuracy, not by reward: outside the budget there is none to learn.
-        rounds.evaluate(proposals, epsilon=0.0, iterations=iterations)
+        rounds.evaluate(proposals, epsilon=0.0, iterations=iterations, done=first, total=count)
 
 
 def _before(candidate: Candidate, iteration: int) -> bool:

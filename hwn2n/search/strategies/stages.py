@@ -104,7 +104,13 @@ def _stage(
             )
             for rollout, i in enumerate(chosen)
         ]
-        rollouts = rounds.evaluate(proposals, epsilon=eps, iterations=how.updates)
+        rollouts = rounds.evaluate(
+            proposals,
+            epsilon=eps,
+            iterations=how.updates,
+            done=iteration * how.rollouts,
+            total=how.updates * how.rollouts,
+        )
         rewarded = [(*_taken(variants, row), row.reward) for row in rollouts]
         if screening is not None:
             others = [i for i in range(len(sampled)) if i not in chosen]
