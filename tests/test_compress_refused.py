@@ -105,6 +105,8 @@ REFUSED: dict[str, tuple[type[Hwn2nError], Mapping[str, Any], str]] = {
     "no policy": (InputError, {"policies": ["none.safetensors"]}, "No such file"),
     "no budget file": (InputError, {"budget": "none.yaml"}, "none.yaml"),
     "device": (InputError, {"recipe": small.settings(device="tpu")}, "device must be cpu, cuda"),
+    "size of ready data": (InputError, {"image_size": 16}, "image_size must be left out for diag"),
+    "split of ready data": (InputError, {"validation": 0.5}, "but got 0.5"),
     "data": (InputError, {"data": "mnst"}, "data must be one of .* but got 'mnst'"),
 }
 
@@ -161,8 +163,12 @@ def test_test_images_are_read_before_the_search(tmp_path: Path) -> None:
     assert small.files(tmp_path) == set()
 
 
-def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
-    result = small.compress(tmp_path / "run", validation=np.int64(5), split_seed=np.int32(1))
+def test_numbers_of_numpy_are_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small, "halves", lambda: (small.images(150, 1), small.images(90, 3)), False)
+    given = {"model": small.small_teacher(classes=None), "data": "small:halves"}
+    result = small.compress(
+        tmp_path / "run", validation=np.int64(5), split_seed=np.int32(1), **given
+    )
     asked = read_json(Path(result.folder) / "config.json")["request"]
     assert (asked["validation"], asked["split_seed"]) == (5, 1)
     with pytest.raises(InputError, match=r"image_size must be a whole number, but got 8\.5"):

@@ -95,6 +95,7 @@ class Request:
     def load_data(self, given: Data | None = None) -> Data:
         """The data of the request; `given` where it is an object."""
         if given is not None:
+            given.check_asked(self.image_size, self.validation)
             return given
         if self.data == IN_MEMORY:
             raise InputError("the run's data was given as an object: give it again to resume")

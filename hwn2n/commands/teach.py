@@ -86,6 +86,8 @@ def teach(
     seed, split_seed = whole_number(seed, "seed"), whole_number(split_seed, "split_seed")
     _check_writable(out)
     check_device(device)
+    if isinstance(data, Data):
+        data.check_asked(image_size, validation)
     loaded = (
         data
         if isinstance(data, Data)
