@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from cli_tools import BUDGET, SHORT, hwn2n
-from small import files
+from small import files, small_data
 
 import hwn2n as library
+from hwn2n.distil.recipes import TrainSettings
 from hwn2n.distil.train import train
 from hwn2n.errors import InputError, InterruptedRunError
 from hwn2n.run.folder import save_checkpoint
@@ -42,6 +43,20 @@ def test_a_training_goes_on_with_the_same_command_and_with_no_other(
     outcome = hwn2n("teach", "digits-cnn", *arguments)
     assert outcome.code == 0, outcome.err
     assert begun == [0, 0, 1] and not part.exists()
+
+
+def test_the_data_says_how_it_is_augmented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+
+    def spied(model: Any, images: Any, loss: Any, settings: TrainSettings, **how: Any) -> Any:
+        used.append(settings.augment)
+        return train(model, images, loss, settings, **how)
+
+    monkeypatch.setattr("hwn2n.commands.teach.train", spied)
+    for policy in ("crop-flip", "none"):
+        given = small_data(augment=policy)
+        library.teach("digits-cnn", data=given, out=tmp_path / "t.pt", epochs=1)
+    assert used == ["crop-flip", "none"]
 
 
 def test_a_training_begins_anew_on_other_images(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def teach(
             download=download,
         )
     )
-    settings = _settings(recipe, loaded.name, arch, epochs)
+    settings = _settings(recipe, loaded, arch, epochs)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # and not those of a GPU
         model = build_teacher(arch, loaded.in_channels, loaded.num_classes, loaded.image_size)
@@ -198,7 +198,7 @@ def _check_writable(out: Path) -> None:
 
 
 def _settings(
-    recipe: TrainSettings | str | None, data: str, arch: str, epochs: int | None
+    recipe: TrainSettings | str | None, data: Data, arch: str, epochs: int | None
 ) -> TrainSettings:
     if isinstance(recipe, str):
         if recipe not in TEACHER_RECIPES:
@@ -206,5 +206,5 @@ def _settings(
                 f"recipe must be one of {', '.join(TEACHER_RECIPES)}, but got {recipe!r}"
             )
         recipe = TEACHER_RECIPES[recipe]
-    settings = recipe or default_recipe(data, arch)
+    settings = recipe or default_recipe(data.name, arch, data.augment)
     return settings if epochs is None else replace(settings, epochs=epochs)
