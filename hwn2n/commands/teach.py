@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from hwn2n.atomic import writing
 from hwn2n.distil.accuracy import accuracy
 from hwn2n.distil.data_options import plain_number, whole_number
 from hwn2n.distil.datasets import Data, load_data
@@ -185,16 +186,17 @@ def teach(
 
 def _check_writable(out: Path) -> None:
     """Raise `InputError` now rather than after the training if `out` cannot be written then."""
-    if out.is_dir():
-        raise InputError(f"{out}: the teacher must be written to a file, but this is a folder")
-    folder = next((f for f in out.parents if f.exists()), out.parent)
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: must be writable, but {folder} is no folder to write to")
     if (length := len(os.fsencode(out.name))) > _LONGEST_NAME:
         raise InputError(
             f"{one_line(str(out), 80)}: the file's name must have at most {_LONGEST_NAME} bytes, "
             f"but has {length}"
         )
+    with writing(out):
+        if out.is_dir():
+            raise InputError(f"{out}: the teacher must be written to a file, but this is a folder")
+        folder = next((f for f in out.parents if f.exists()), out.parent)
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(f"{out}: must be writable, but {folder} is no folder to write to")
 
 
 def _settings(
