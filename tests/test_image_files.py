@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -205,6 +206,62 @@ def archive(path: Path, method: int) -> bytearray:
             for number in range(4):
                 packed.writestr(f"{name}/{number}.bmp", image(number))
     return bytearray(path.read_bytes())
+
+
+def counts(data: Data) -> list[int]:
+    """Images of each class in all three splits."""
+    parts = (data.train, data.validation, data.test())
+    minlength = len(data.classes)
+    return (
+        torch.stack([torch.bincount(p.labels, minlength=minlength) for p in parts]).sum(0).tolist()
+    )
+
+
+@pytest.mark.parametrize("before", ["./", "/", "top/./", "././top/"])
+def test_dots_and_slashes_in_an_archive_are_no_folders(tmp_path: Path, before: str) -> None:
+    path = tmp_path / "tree.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        for name in ("cat", "dog"):
+            for number in range(4):
+                packed.writestr(f"{before}{name}/{number}.bmp", image(number))
+        packed.writestr("./.hidden/0.bmp", image(0))
+        packed.writestr("../emu/0.bmp", image(0))
+    data = load(path)
+    assert data.classes == ("cat", "dog") and counts(data) == [4, 4]
+
+
+def test_of_equal_names_in_an_archive_the_last_counts(tmp_path: Path) -> None:
+    path = tmp_path / "tree.zip"
+    archive(path, zipfile.ZIP_STORED)
+    with zipfile.ZipFile(path, "a") as packed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the duplicates
+        for number in range(4):
+            packed.writestr(f"cat/{number}.bmp", image(100 + number))
+        packed.writestr("./dog/0.bmp", image(200))
+    data = load(path)
+    assert counts(data) == [4, 4]
+    every = torch.cat([part.images for part in (data.train, data.validation, data.test())])
+    labels = torch.cat([part.labels for part in (data.train, data.validation, data.test())])
+    levels = every[:, 0, 0, 0]
+    assert sorted(levels[labels == 0].tolist()) == [100, 101, 102, 103]
+    assert sorted(levels[labels == 1].tolist()) == [1, 2, 3, 200]
+
+
+def test_backslashes_of_old_windows_archives_part_folders(tmp_path: Path) -> None:
+    def write(system: int, name: str) -> Path:
+        path = tmp_path / f"{system}.zip"
+        with zipfile.ZipFile(path, "w") as packed:
+            for number in range(4):
+                for animal in ("cat", "dog"):
+                    info = zipfile.ZipInfo(name.format(animal, number))
+                    info.create_system = system
+                    packed.writestr(info, image(number))
+        return path
+
+    data = load(write(0, "top\\{}\\{}.bmp"))
+    assert data.classes == ("cat", "dog") and counts(data) == [4, 4]
+    # elsewhere they are letters of a name
+    assert load(write(3, "a\\{}/{}.bmp")).classes == ("a\\cat", "a\\dog")
 
 
 def test_an_archive_of_an_unknown_version_is_refused(tmp_path: Path) -> None:
