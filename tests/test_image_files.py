@@ -289,3 +289,20 @@ def test_a_damaged_avif_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Image, "open", damaged)
     assert "cat/0.bmp must be a readable image: Failed to decode image: Missing" in refused(top)
+
+
+def test_any_failure_of_a_reader_of_images_is_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = write(tmp_path / "tree", {"": "RGB"})
+    content = bytearray(image(0, "L", "TIFF"))
+    place = content.index(b"\x11\x01\x04\x00")  # where the pixels begin, a number ...
+    content[place + 2] = 2  # ... or a text
+    (top / "cat" / "0.bmp").write_bytes(content)
+    assert "cat/0.bmp must be a readable image: 'str' object cannot be interpr" in refused(top)
+
+    def damaged(*_: object) -> None:  # what Pillow's reader of SPIDER raises
+        raise AttributeError("'SpiderImageFile' object has no attribute 'stkoffset'")
+
+    monkeypatch.setattr(Image, "open", damaged)
+    assert "cat/0.bmp must be a readable image: 'SpiderImageFile' object has" in refused(top)
