@@ -344,6 +344,11 @@ BAD_OTHERS: dict[str, tuple[int, list[str], str]] = {
         ["teach", "digits-cnn", "--data", "digits", "-o", "t" * 300],
         "the file's name must have at most 200 bytes, but has 300",
     ),
+    "teach into a pipe": (
+        2,
+        ["teach", "digits-cnn", "--data", "digits", "-o", "pipe"],
+        "pipe: must be writable, but: it is a device or a pipe, not a file",
+    ),
     "teach into a folder of a long name": (
         2,
         ["teach", "digits-cnn", "--data", "digits", "-o", f"{'t' * 300}/t.pt"],

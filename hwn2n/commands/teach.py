@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hwn2n.atomic import writing
+from hwn2n.atomic import destination, writing
 from hwn2n.distil.accuracy import accuracy
 from hwn2n.distil.data_options import plain_number, whole_number
 from hwn2n.distil.datasets import Data, load_data
@@ -197,6 +197,7 @@ def _check_writable(out: Path) -> None:
         folder = next((f for f in out.parents if f.exists()), out.parent)
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(f"{out}: must be writable, but {folder} is no folder to write to")
+        destination(out)
 
 
 def _settings(
