@@ -60,7 +60,8 @@ class TrainSettings:
         gamma: factor of every milestone, or one factor for each.
         warmup: share of all steps, in [0, 1), in which the rate first rises linearly to `lr`.
         augment: a name in `AUGMENTATIONS`.
-        precision: "fp32"; "bf16" (autocast, channels-last); "auto" (bf16 where it is fast).
+        precision: of the network and of its teacher: "fp32"; "bf16" (autocast, channels-last);
+            "auto" (bf16 where it is fast).
         label_smoothing: of the cross-entropy in `CrossEntropy`; for teachers.
         clip_norm: largest norm of all gradients together; None does not clip.
         max_images: train on a stratified choice of so many images only, the same for all seeds.
