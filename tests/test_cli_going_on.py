@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from cli_tools import BUDGET, SHORT, hwn2n
-from small import files, small_data
+from small import files, settings, small_data
 
 import hwn2n as library
+from hwn2n.commands.request import Request
 from hwn2n.distil.recipes import TrainSettings
 from hwn2n.distil.train import train
 from hwn2n.errors import InputError, InterruptedRunError
@@ -118,6 +119,24 @@ def test_a_run_goes_on_from_another_folder(
     (tmp_path / "run" / "result.json").unlink()
     again = hwn2n("compress", "--resume", "../run")
     assert again.code == 0, again.err
+
+
+def test_paths_of_a_run_that_was_begun_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def found(**changes: str) -> Request:
+        values: dict[str, Any] = {"teacher": "t.pt", "data": "digits", "begun_in": "/there"}
+        return Request(**values | changes, settings=settings()).from_here()
+
+    assert (found().teacher, found().data_root) == ("/there/t.pt", "/there/data")
+    assert found(data_root="sets").data_root == "/there/sets"
+    assert found(data_root="~/sets").data_root == str(tmp_path / "home" / "sets")
+    assert found(data="imagefolder:~/photos").data == f"imagefolder:{tmp_path}/home/photos"
+    assert found(begun_in=str(Path.cwd()), data_root="~/sets").data_root == "~/sets"
+    with pytest.raises(InputError, match="no user here: '~nosuchuser/sets'"):
+        found(data_root="~nosuchuser/sets")
 
 
 def test_reading_a_ledger_changes_nothing(digits_run: tuple[Path, Any], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hwn2n.atomic import write_atomic
 from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget
 from hwn2n.commands.starting import keep_policies
-from hwn2n.distil.data_options import IMAGE_FOLDER, is_same_data
+from hwn2n.distil.data_options import IMAGE_FOLDER, expanded, is_same_data
 from hwn2n.distil.datasets import Data, load_data
 from hwn2n.errors import InputError, one_line
 from hwn2n.hardware.local_target import LocalTarget
@@ -63,10 +63,10 @@ class Request:
         if there == Path.cwd():
             return self
         if data.startswith(IMAGE_FOLDER):
-            images = Path(data.removeprefix(IMAGE_FOLDER)).expanduser()
+            images = expanded(data.removeprefix(IMAGE_FOLDER), "data")
             data = f"{IMAGE_FOLDER}{there / images}"
         teacher = self.teacher if self.teacher == IN_MEMORY else str(there / self.teacher)
-        root = there / (self.data_root or "data")
+        root = there / expanded(self.data_root or "data", "root (--data-root)")
         return replace(self, teacher=teacher, data=data, data_root=str(root))
 
     def load_teacher(self, given: nn.Module | Teacher | None = None) -> Teacher:
