@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import nn
 
 from hwn2n.atomic import write_atomic
 from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget
+from hwn2n.budget.plain import as_yaml
 from hwn2n.commands.starting import keep_policies
 from hwn2n.distil.data_options import IMAGE_FOLDER, expanded, is_same_data
 from hwn2n.distil.datasets import Data, load_data
@@ -164,7 +164,7 @@ def write_request(
     """
     written: str | bytes | None = None
     if isinstance(budget, Mapping):
-        written = yaml.safe_dump(dict(budget), sort_keys=False)
+        written = as_yaml(budget)
     elif isinstance(budget, str) and "\n" in budget:
         written = budget
     elif budget is not None:  # read now: it may be what a killed process left here
