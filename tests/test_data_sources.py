@@ -86,6 +86,20 @@ def test_mnist_leaves_its_folder_as_it_is_and_unpacks_once(tmp_path, cache):
     assert sorted(raw.iterdir()) == before
 
 
+def test_mnist_packed_beside_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("HWN2N_CACHE", str(tmp_path / "file"))
+    raw = write_mnist(tmp_path)
+    with pytest.raises(InputError, match=r"file/unpacked/\w+ must be writable for") as caught:
+        load_data("mnist", root=tmp_path)
+    message = str(caught.value)
+    assert "Not a directory (let HWN2N_CACHE name a folder" in message and "\n" not in message
+    assert "download" not in message
+    for file in list(raw.iterdir()):  # as the message says
+        file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+    assert len(load_data("mnist", root=tmp_path).train) == 36
+
+
 def test_mnist_also_lies_in_a_folder_of_its_name_and_is_resized(tmp_path):
     write_mnist(tmp_path / "mnist")
     data = load_data("mnist", root=tmp_path, image_size=32)
