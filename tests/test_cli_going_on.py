@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli_tools import BUDGET, SHORT, hwn2n
 from small import files, settings, small_data
 
@@ -137,6 +139,30 @@ def test_paths_of_a_run_that_was_begun_in_another_folder(
     assert found(begun_in=str(Path.cwd()), data_root="~/sets").data_root == "~/sets"
     with pytest.raises(InputError, match="no user here: '~nosuchuser/sets'"):
         found(data_root="~nosuchuser/sets")
+
+
+def test_a_module_is_not_found_from_another_folder_and_the_message_names_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is not searched: it stands in a file, and a module runs code."""
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "my_far_module.py").write_text("raise SystemExit(0)")
+    monkeypatch.chdir(tmp_path)
+    begun = str(tmp_path / "begun")
+    hint = rf"\(the run was begun in {begun}: go on from there, or name it in PYTHONPATH\)"
+    of_data = Request(
+        teacher="t.pt", data="my_far_module:load", settings=settings(), begun_in=begun
+    )
+    with pytest.raises(InputError, match=rf"No module named 'my_far_module' {hint}"):
+        of_data.load_data()
+    with pytest.raises(InputError, match=r"'my_far_module'$"):
+        replace(of_data, begun_in=str(tmp_path)).load_data()
+    with pytest.raises(InputError, match=r"but got 'no_such_data'$"):
+        replace(of_data, data="no_such_data").load_data()
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "weights.pt")
+    of_teacher = replace(of_data, teacher=str(tmp_path / "weights.pt"), arch="my_far_module:Net")
+    with pytest.raises(InputError, match=rf"my_far_module.* {hint}"):
+        of_teacher.load_teacher()
 
 
 def test_reading_a_ledger_changes_nothing(digits_run: tuple[Path, Any], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from hwn2n.errors import InputError, one_line
 from hwn2n.hardware.local_target import LocalTarget
 from hwn2n.hardware.target import Target
 from hwn2n.hardware.targets import build_target
+from hwn2n.importing import asked_in
 from hwn2n.network.files import Teacher, load_teacher
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.provenance import digest, digest_of_data, provenance
@@ -77,12 +78,13 @@ class Request:
             return Teacher(model=_own_copy(given), source=type(given).__name__)
         if self.teacher == IN_MEMORY:
             raise InputError("the run's teacher was given as an object: give it again to resume")
-        return load_teacher(
-            self.teacher,
-            arch=self.arch,
-            input_shape=self.input_shape,
-            unsafe_pickle=self.unsafe_pickle,
-        )
+        with asked_in(self.begun_in):
+            return load_teacher(
+                self.teacher,
+                arch=self.arch,
+                input_shape=self.input_shape,
+                unsafe_pickle=self.unsafe_pickle,
+            )
 
     def load_target(self, given: Target | None = None) -> Target:
         """The target of the request; `given` where it is an object."""
@@ -99,14 +101,15 @@ class Request:
             return given
         if self.data == IN_MEMORY:
             raise InputError("the run's data was given as an object: give it again to resume")
-        return load_data(
-            self.data,
-            root=self.data_root,
-            image_size=self.image_size,
-            validation=self.validation,
-            seed=self.split_seed,
-            download=self.download,
-        )
+        with asked_in(self.begun_in):
+            return load_data(
+                self.data,
+                root=self.data_root,
+                image_size=self.image_size,
+                validation=self.validation,
+                seed=self.split_seed,
+                download=self.download,
+            )
 
 
 def stored_target(chosen: Target, given: object) -> str | dict[str, Any]:
