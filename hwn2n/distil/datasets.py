@@ -1,7 +1,8 @@
 """Data sets by name, split once and for all: `load_data` and the `Data` that it returns.
 
-Who may see what: the train split trains, the validation split chooses, and the test split is read
-from disk only when `Data.test()` is called, once, at the end. A set without a test split of its
+Who may see what: the train split trains, the validation split chooses, and the test split gives
+the final figures. `Data.test()` reads it from disk: at the end, and before anything is trained only
+to see that it can be read. A set without a test split of its
 own gives up a fifth of its images, chosen by a constant seed whatever `seed` is: with another
 seed a test image must not become a training image of a teacher made before.
 """
@@ -101,7 +102,7 @@ class Data:
             )
 
     def test(self) -> ImageSet:
-        """Read the test images: for the final figure, once.
+        """Read the test images: for the final figures.
 
         Raises:
             InputError: they cannot be read, or are not of the train images' shape and classes.
