@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+
+from hwn2n.errors import InputError
 
 
 def import_user_module(name: str) -> ModuleType:
@@ -29,3 +33,26 @@ def import_user_module(name: str) -> ModuleType:
     finally:
         if added and here in sys.path:
             sys.path.remove(here)
+
+
+@contextmanager
+def asked_in(folder: str | None) -> Iterator[None]:
+    """Where a module of the user's is not found, the error says which folder it was asked for in.
+
+    Modules are not looked for there: that folder stands in a file that may come from anybody, and
+    a module is code.
+
+    Args:
+        folder: what was the working folder when the module was named; None where nobody knows.
+    """
+    try:
+        yield
+    except InputError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ModuleNotFoundError):
+            cause = cause.__cause__
+        if cause is None or folder is None or Path(folder) == Path.cwd():
+            raise
+        raise InputError(
+            f"{error} (the run was begun in {folder}: go on from there, or name it in PYTHONPATH)"
+        ) from error

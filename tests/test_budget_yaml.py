@@ -1,5 +1,10 @@
+from collections import OrderedDict
+
+import numpy as np
 import pytest
 
+from hwn2n.budget.load import load_budget
+from hwn2n.budget.plain import as_yaml
 from hwn2n.budget.strict_yaml import MAX_BYTES, load_yaml, parse_yaml
 from hwn2n.errors import InputError
 
@@ -96,3 +101,31 @@ def test_files_that_cannot_be_read(tmp_path):
 def test_a_byte_order_mark_is_no_surprise(tmp_path):
     (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
     assert load_yaml(tmp_path / "bom.yaml").data == {"a": 1, "b": 2}
+
+
+def test_budgets_of_python_are_written_as_they_are_read():
+    sizes = [1, 1, 8, 8]
+    budget = OrderedDict(
+        apiVersion="hwn2n/v1",
+        name=np.str_("from-python"),
+        input=sizes,
+        constraints=[
+            OrderedDict(metric="params", max=np.float64(5e-7), tolerance="2%"),
+            {"metric": "flops", "max": np.int64(10**17), "confidence": np.float64(0.9)},
+            {"metric": "latency", "stat": "p50", "max": "60%", "id": "yes"},
+        ],
+    )
+    text = as_yaml(budget)
+    before, after = load_budget(budget), load_budget(text)
+    assert (after.name, after.input) == ("from-python", before.input)
+    for one, other in zip(before.rows, after.rows, strict=True):
+        assert (one.id, one.terms, one.limit.value) == (other.id, other.terms, other.limit.value)
+        assert (one.tolerance, one.confidence) == (other.tolerance, other.confidence)
+    assert after.rows[2].id == "yes"
+
+
+def test_what_stands_in_two_places_is_written_twice():
+    row = {"metric": "params", "coef": 1, "scale": 1000}
+    rows = [{"sum": [row], "max": 1, "id": name} for name in ("a", "b")]
+    text = as_yaml({"apiVersion": "hwn2n/v1", "name": "twice", "constraints": rows})
+    assert [row.id for row in load_budget(text).rows] == ["a", "b"]

@@ -339,6 +339,26 @@ BAD_OTHERS: dict[str, tuple[int, list[str], str]] = {
         ["teach", "digits-cnn", "--data", "digits", "-o", "t" * 250],
         "the file's name must have at most 200 bytes, but has 250",
     ),
+    "teach into a file of a name that no system takes": (
+        2,
+        ["teach", "digits-cnn", "--data", "digits", "-o", "t" * 300],
+        "the file's name must have at most 200 bytes, but has 300",
+    ),
+    "teach into a pipe": (
+        2,
+        ["teach", "digits-cnn", "--data", "digits", "-o", "pipe"],
+        "pipe: must be writable, but: it is a device or a pipe, not a file",
+    ),
+    "teach into a folder of a long name": (
+        2,
+        ["teach", "digits-cnn", "--data", "digits", "-o", f"{'t' * 300}/t.pt"],
+        "must be writable, but: File name too long",
+    ),
+    "resume a long name": (
+        2,
+        ["compress", "--resume", "r" * 300],
+        "must be the folder of a run, but: File name too long",
+    ),
     "teach below a file": (
         2,
         ["teach", "digits-cnn", "--data", "digits", "-o", "text.pt/t.pt"],

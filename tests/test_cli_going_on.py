@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli_tools import BUDGET, SHORT, hwn2n
-from small import files
+from small import files, settings, small_data
 
 import hwn2n as library
+from hwn2n.commands.request import Request
+from hwn2n.distil.recipes import TrainSettings
 from hwn2n.distil.train import train
 from hwn2n.errors import InputError, InterruptedRunError
 from hwn2n.run.folder import save_checkpoint
@@ -42,6 +46,20 @@ def test_a_training_goes_on_with_the_same_command_and_with_no_other(
     outcome = hwn2n("teach", "digits-cnn", *arguments)
     assert outcome.code == 0, outcome.err
     assert begun == [0, 0, 1] and not part.exists()
+
+
+def test_the_data_says_how_it_is_augmented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+
+    def spied(model: Any, images: Any, loss: Any, settings: TrainSettings, **how: Any) -> Any:
+        used.append(settings.augment)
+        return train(model, images, loss, settings, **how)
+
+    monkeypatch.setattr("hwn2n.commands.teach.train", spied)
+    for policy in ("crop-flip", "none"):
+        given = small_data(augment=policy)
+        library.teach("digits-cnn", data=given, out=tmp_path / "t.pt", epochs=1)
+    assert used == ["crop-flip", "none"]
 
 
 def test_a_training_begins_anew_on_other_images(tmp_path: Path) -> None:
@@ -103,6 +121,48 @@ def test_a_run_goes_on_from_another_folder(
     (tmp_path / "run" / "result.json").unlink()
     again = hwn2n("compress", "--resume", "../run")
     assert again.code == 0, again.err
+
+
+def test_paths_of_a_run_that_was_begun_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def found(**changes: str) -> Request:
+        values: dict[str, Any] = {"teacher": "t.pt", "data": "digits", "begun_in": "/there"}
+        return Request(**values | changes, settings=settings()).from_here()
+
+    assert (found().teacher, found().data_root) == ("/there/t.pt", "/there/data")
+    assert found(data_root="sets").data_root == "/there/sets"
+    assert found(data_root="~/sets").data_root == str(tmp_path / "home" / "sets")
+    assert found(data="imagefolder:~/photos").data == f"imagefolder:{tmp_path}/home/photos"
+    assert found(begun_in=str(Path.cwd()), data_root="~/sets").data_root == "~/sets"
+    with pytest.raises(InputError, match="no user here: '~nosuchuser/sets'"):
+        found(data_root="~nosuchuser/sets")
+
+
+def test_a_module_is_not_found_from_another_folder_and_the_message_names_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is not searched: it stands in a file, and a module runs code."""
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "my_far_module.py").write_text("raise SystemExit(0)")
+    monkeypatch.chdir(tmp_path)
+    begun = str(tmp_path / "begun")
+    hint = rf"\(the run was begun in {begun}: go on from there, or name it in PYTHONPATH\)"
+    of_data = Request(
+        teacher="t.pt", data="my_far_module:load", settings=settings(), begun_in=begun
+    )
+    with pytest.raises(InputError, match=rf"No module named 'my_far_module' {hint}"):
+        of_data.load_data()
+    with pytest.raises(InputError, match=r"'my_far_module'$"):
+        replace(of_data, begun_in=str(tmp_path)).load_data()
+    with pytest.raises(InputError, match=r"but got 'no_such_data'$"):
+        replace(of_data, data="no_such_data").load_data()
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "weights.pt")
+    of_teacher = replace(of_data, teacher=str(tmp_path / "weights.pt"), arch="my_far_module:Net")
+    with pytest.raises(InputError, match=rf"my_far_module.* {hint}"):
+        of_teacher.load_teacher()
 
 
 def test_reading_a_ledger_changes_nothing(digits_run: tuple[Path, Any], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.fx import GraphModule
 
 import hwn2n
 from hwn2n.budget.cost import Reading
+from hwn2n.budget.load import load_budget
 from hwn2n.cli.tables import result_lines, result_table
 from hwn2n.commands.compress import Result
 from hwn2n.distil.feed import DivergedError
@@ -106,6 +108,8 @@ REFUSED: dict[str, tuple[type[Hwn2nError], Mapping[str, Any], str]] = {
     "no policy": (InputError, {"policies": ["none.safetensors"]}, "No such file"),
     "no budget file": (InputError, {"budget": "none.yaml"}, "none.yaml"),
     "device": (InputError, {"recipe": small.settings(device="tpu")}, "device must be cpu, cuda"),
+    "size of ready data": (InputError, {"image_size": 16}, "image_size must be left out for diag"),
+    "split of ready data": (InputError, {"validation": 0.5}, "but got 0.5"),
     "data": (InputError, {"data": "mnst"}, "data must be one of .* but got 'mnst'"),
 }
 
@@ -162,10 +166,18 @@ def test_test_images_are_read_before_the_search(tmp_path: Path) -> None:
     assert small.files(tmp_path) == set()
 
 
-def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
-    result = small.compress(tmp_path / "run", validation=np.int64(5), split_seed=np.int32(1))
+def test_numbers_of_numpy_are_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small, "halves", lambda: (small.images(150, 1), small.images(90, 3)), False)
+    rows = [OrderedDict(metric="params", max=np.float64(600))]
+    limits = OrderedDict(apiVersion="hwn2n/v1", name="numbers", constraints=rows)
+    model = small.small_teacher(classes=None)
+    given: dict[str, Any] = {"model": model, "data": "small:halves", "budget": limits}
+    result = small.compress(
+        tmp_path / "run", validation=np.int64(5), split_seed=np.int32(1), **given
+    )
     asked = read_json(Path(result.folder) / "config.json")["request"]
     assert (asked["validation"], asked["split_seed"]) == (5, 1)
+    assert load_budget(tmp_path / "run" / "budget.yaml").rows[0].limit.value == 600
     with pytest.raises(InputError, match=r"image_size must be a whole number, but got 8\.5"):
         small.compress(tmp_path / "other", image_size=8.5)
 

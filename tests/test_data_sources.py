@@ -17,7 +17,7 @@ import torchvision.datasets as tv
 from PIL import Image
 
 from hwn2n.distil.datasets import load_data
-from hwn2n.distil.imagenet32 import BatchUnpickler, read_batch
+from hwn2n.distil.imagenet32 import BatchUnpickler, load_imagenet32, read_batch
 from hwn2n.errors import InputError
 
 
@@ -84,6 +84,20 @@ def test_mnist_leaves_its_folder_as_it_is_and_unpacks_once(tmp_path, cache):
     load_data("mnist", root=tmp_path)
     assert [file.stat().st_mtime_ns for file in unpacked] == stamps
     assert sorted(raw.iterdir()) == before
+
+
+def test_mnist_packed_beside_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("HWN2N_CACHE", str(tmp_path / "file"))
+    raw = write_mnist(tmp_path)
+    with pytest.raises(InputError, match=r"file/unpacked/\w+ must be writable for") as caught:
+        load_data("mnist", root=tmp_path)
+    message = str(caught.value)
+    assert "Not a directory (let HWN2N_CACHE name a folder" in message and "\n" not in message
+    assert "download" not in message
+    for file in list(raw.iterdir()):  # as the message says
+        file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+    assert len(load_data("mnist", root=tmp_path).train) == 36
 
 
 def test_mnist_also_lies_in_a_folder_of_its_name_and_is_resized(tmp_path):
@@ -220,18 +234,20 @@ def imagenet_batch(n, first_label=1, **changes):
 def test_imagenet32(tmp_path, protocol):
     folder = tmp_path / "imagenet32"
     folder.mkdir()
-    for number in (1, 2, 10):
-        content = imagenet_batch(20, mean=np.zeros(3072))
+    for number in range(1, 11):
+        content = imagenet_batch(6, first_label=number, mean=np.zeros(3072))
         (folder / f"train_data_batch_{number}").write_bytes(pickle.dumps(content, protocol))
     (folder / "val_data").write_bytes(pickle.dumps(imagenet_batch(5, 996), protocol))
     data = load_data("imagenet32", root=tmp_path, validation=3)
     assert (len(data.train), data.num_classes, data.image_shape) == (57, 1000, (3, 32, 32))
+    numbers = load_imagenet32(tmp_path, None, False).train.labels.reshape(10, 6)[:, 0]
+    assert numbers.tolist() == list(range(10)), "the tenth after the ninth, not after the first"
     assert data.test().labels.tolist() == [995, 996, 997, 998, 999]
     assert torch.equal(data.test().images.flatten()[:3], torch.tensor([0, 1, 2]).byte())
 
 
 def test_imagenet32_as_npz(tmp_path):
-    for number in (2, 10, 1):
+    for number in (2, 3, 1):
         batch = imagenet_batch(20, first_label=number)
         np.savez(tmp_path / f"train_data_batch_{number}.npz", **batch)
     with pytest.raises(InputError, match=r"val_data\.npz must exist"):
@@ -247,6 +263,18 @@ def test_imagenet32_as_npz(tmp_path):
         with pytest.raises(InputError, match="must be an ImageNet32x32 batch") as caught:
             load_data("imagenet32", root=tmp_path)
         assert "\n" not in str(caught.value)
+
+
+def test_imagenet32_leaves_out_no_batch(tmp_path):
+    for name, label in (("train_data_batch_1", 1), ("train_data_batch_4", 4), ("val_data", 9)):
+        (tmp_path / name).write_bytes(pickle.dumps(imagenet_batch(6, label)))
+    (tmp_path / "train_data_batch_5.md5").write_text("no batch")
+    np.savez(tmp_path / "train_data_batch_2.npz", **imagenet_batch(6, 2))
+    with pytest.raises(InputError, match=r"batch_3 or train_data_batch_3\.npz must exist, but"):
+        load_data("imagenet32", root=tmp_path)
+    np.savez(tmp_path / "train_data_batch_3.npz", **imagenet_batch(6, 3))
+    labels = load_imagenet32(tmp_path, None, False).train.labels
+    assert labels.reshape(4, 6)[:, 0].tolist() == [0, 1, 2, 3]
 
 
 def run_when_loaded(path):
@@ -269,7 +297,8 @@ def test_imagenet32_batches_run_no_code_and_hold_only_images(tmp_path):
         (imagenet_batch(2, data=np.array([[object()]])), "not admitted|object"),
         ({"data": np.zeros((2, 3072), np.uint8)}, "labels"),
         ([1, 2], "batch"),
-        (imagenet_batch(2, first_label=1000), r"0..999, but got 1000"),
+        (imagenet_batch(2, first_label=1000), r"batch_1 must .* in 1..1000, but are in 1000..1001"),
+        (imagenet_batch(2, first_label=0), r"batch_1 must .* in 1..1000, but are in 0..1"),
     ]
     for content, words in bad[1:4] + bad[5:] + bad[:1]:
         batch.write_bytes(pickle.dumps(content))

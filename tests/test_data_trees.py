@@ -122,6 +122,29 @@ def test_a_cache_that_cannot_be_written_only_costs_time(tmp_path, monkeypatch):
     assert len(load(tmp_path / "tree").train) == 18
 
 
+def test_without_a_home_the_cache_is_a_folder_of_temporary_files(tmp_path, monkeypatch):
+    def unknown(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("HWN2N_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pathlib.Path.home", unknown)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    assert cache_folder().parent == tmp_path and cache_folder().name.startswith("hwn2n")
+    write(tmp_path / "tree", tree())
+    load(tmp_path / "tree")
+    assert len(list(cache_folder().rglob("*.safetensors"))) == 1
+
+
+def test_the_cache_of_nobody_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("HWN2N_CACHE", "~nosuchuser/cache")
+    write(tmp_path / "tree", tree())
+    with pytest.raises(
+        InputError, match=r"HWN2N_CACHE must not begin with ~ .* '~nosuchuser/cache"
+    ):
+        load(tmp_path / "tree")
+
+
 def test_cache_folder_and_atomic_write(tmp_path, monkeypatch):
     monkeypatch.delenv("HWN2N_CACHE")
     assert cache_folder().name == "hwn2n"

@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -207,6 +208,62 @@ def archive(path: Path, method: int) -> bytearray:
     return bytearray(path.read_bytes())
 
 
+def counts(data: Data) -> list[int]:
+    """Images of each class in all three splits."""
+    parts = (data.train, data.validation, data.test())
+    minlength = len(data.classes)
+    return (
+        torch.stack([torch.bincount(p.labels, minlength=minlength) for p in parts]).sum(0).tolist()
+    )
+
+
+@pytest.mark.parametrize("before", ["./", "/", "top/./", "././top/"])
+def test_dots_and_slashes_in_an_archive_are_no_folders(tmp_path: Path, before: str) -> None:
+    path = tmp_path / "tree.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        for name in ("cat", "dog"):
+            for number in range(4):
+                packed.writestr(f"{before}{name}/{number}.bmp", image(number))
+        packed.writestr("./.hidden/0.bmp", image(0))
+        packed.writestr("../emu/0.bmp", image(0))
+    data = load(path)
+    assert data.classes == ("cat", "dog") and counts(data) == [4, 4]
+
+
+def test_of_equal_names_in_an_archive_the_last_counts(tmp_path: Path) -> None:
+    path = tmp_path / "tree.zip"
+    archive(path, zipfile.ZIP_STORED)
+    with zipfile.ZipFile(path, "a") as packed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the duplicates
+        for number in range(4):
+            packed.writestr(f"cat/{number}.bmp", image(100 + number))
+        packed.writestr("./dog/0.bmp", image(200))
+    data = load(path)
+    assert counts(data) == [4, 4]
+    every = torch.cat([part.images for part in (data.train, data.validation, data.test())])
+    labels = torch.cat([part.labels for part in (data.train, data.validation, data.test())])
+    levels = every[:, 0, 0, 0]
+    assert sorted(levels[labels == 0].tolist()) == [100, 101, 102, 103]
+    assert sorted(levels[labels == 1].tolist()) == [1, 2, 3, 200]
+
+
+def test_backslashes_of_old_windows_archives_part_folders(tmp_path: Path) -> None:
+    def write(system: int, name: str) -> Path:
+        path = tmp_path / f"{system}.zip"
+        with zipfile.ZipFile(path, "w") as packed:
+            for number in range(4):
+                for animal in ("cat", "dog"):
+                    info = zipfile.ZipInfo(name.format(animal, number))
+                    info.create_system = system
+                    packed.writestr(info, image(number))
+        return path
+
+    data = load(write(0, "top\\{}\\{}.bmp"))
+    assert data.classes == ("cat", "dog") and counts(data) == [4, 4]
+    # elsewhere they are letters of a name
+    assert load(write(3, "a\\{}/{}.bmp")).classes == ("a\\cat", "a\\dog")
+
+
 def test_an_archive_of_an_unknown_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tree.zip"
     content = archive(path, zipfile.ZIP_STORED)
@@ -232,3 +289,20 @@ def test_a_damaged_avif_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Image, "open", damaged)
     assert "cat/0.bmp must be a readable image: Failed to decode image: Missing" in refused(top)
+
+
+def test_any_failure_of_a_reader_of_images_is_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = write(tmp_path / "tree", {"": "RGB"})
+    content = bytearray(image(0, "L", "TIFF"))
+    place = content.index(b"\x11\x01\x04\x00")  # where the pixels begin, a number ...
+    content[place + 2] = 2  # ... or a text
+    (top / "cat" / "0.bmp").write_bytes(content)
+    assert "cat/0.bmp must be a readable image: 'str' object cannot be interpr" in refused(top)
+
+    def damaged(*_: object) -> None:  # what Pillow's reader of SPIDER raises
+        raise AttributeError("'SpiderImageFile' object has no attribute 'stkoffset'")
+
+    monkeypatch.setattr(Image, "open", damaged)
+    assert "cat/0.bmp must be a readable image: 'SpiderImageFile' object has" in refused(top)

@@ -186,6 +186,24 @@ def test_a_complete_run_gives_its_result_again(runs: tuple[Path, dict[str, Any]]
     assert small.files(run) == before
 
 
+def test_a_run_that_ends_while_the_data_is_read_is_not_proven_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = small.compress(tmp_path / "run")
+    path = tmp_path / "run" / "result.json"
+    content = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr("hwn2n.commands.compress.prove", lambda *_: pytest.fail("proven again"))
+    monkeypatch.setattr(
+        "hwn2n.commands.compress.check_same_data",
+        lambda *_: path.write_bytes(content),  # as another process may do just then
+    )
+    given = {"data": small.small_data(), "target": small.CalmTarget()}
+    after = hwn2n.resume(tmp_path / "run", model=small.small_teacher(), **given)
+    assert vars(after) == vars(before)
+    assert path.read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -63,6 +63,11 @@ def test_not_into_a_folder_with_something_in_it(tmp_path: Path) -> None:
         RunFolder.create(tmp_path / "file" / "run")
     with pytest.raises(InputError, match=r"full: must be the folder of a run, but has no config"):
         RunFolder.open(tmp_path / "full")
+    for name in ("r" * 300, f"{'r' * 300}/run"):
+        with pytest.raises(InputError, match="must be writable: File name too long"):
+            RunFolder.create(tmp_path / name)
+        with pytest.raises(InputError, match="folder of a run, but: File name too long"):
+            RunFolder.open(tmp_path / name)
     assert files(tmp_path) == {"full", "full/thesis.tex", "file"}
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
 import small
+import torch
 
-from hwn2n.distil.accuracy import accuracy
+from hwn2n.distil.accuracy import accuracy, predict_logits
 from hwn2n.network.capture import capture
 from hwn2n.network.decision import NOTHING
 from hwn2n.network.inherit import Inheritance
@@ -17,10 +19,11 @@ from hwn2n.search.school import School
 
 def school(**changes: Any) -> School:
     teacher, data = small.small_teacher(), small.small_data()
-    captured = capture(teacher.model, data.image_shape, teacher.program)
+    model = deepcopy(teacher.model)  # a test hooks and changes it
+    captured = capture(model, data.image_shape, teacher.program)
     inheritance = Inheritance(captured, Planner(captured.architecture))
     return School(
-        teacher=teacher.model,
+        teacher=model,
         inheritance=inheritance,
         data=data,
         settings=small.settings(**changes),
@@ -55,3 +58,16 @@ def test_a_teacher_is_scored_once_and_by_all_its_weights() -> None:
         parameter.data.neg_()
     assert first.score(first.teacher).top1 != wanted.top1
     assert sum(asked) == len(data.validation)
+
+
+@pytest.mark.parametrize(("precision", "other"), [("fp32", "bf16"), ("bf16", "fp32")])
+def test_the_teachers_logits_are_of_the_precision_that_was_asked_for(
+    precision: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hwn2n.distil.logits.choose_precision", lambda _: other)
+    ours = school(train__precision=precision)
+    found = ours.search_logits()
+    how = (ours.search_images, ours.data.mean, ours.data.std)
+    assert found is not None
+    assert torch.equal(found, predict_logits(ours.teacher, *how, precision=precision))
+    assert not torch.equal(found, predict_logits(ours.teacher, *how, precision=other))

@@ -114,6 +114,10 @@ def test_presets():
     assert default_recipe("imagefolder:some/where.zip", "vgg13").augment == "crop-flip"
     assert default_recipe("mnist", "vgg13").augment == "none"
     assert default_recipe("module:function", "conv4").augment == "none"
+    mine = default_recipe("mnist:load", "conv4"), default_recipe("cifar10:load", "conv4")
+    assert mine[0] == mine[1] == default_recipe("module:function", "conv4")
+    assert default_recipe("module:function", "conv4", "flip").augment == "flip"
+    assert default_recipe("cifar10", "conv4", "none").augment == "none"
     assert default_recipe("cifar10", "vgg13").lr == default_recipe("cifar10", "resnet18").lr / 2
     assert default_recipe("digits", "digits-cnn").epochs < 30
     assert replace(TEACHER_RECIPES["fast"], epochs=1).epochs == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import small
@@ -57,19 +58,33 @@ def test_the_views_differ_between_epochs_and_are_what_augmentation_gives() -> No
 def test_each_image_meets_the_logits_of_its_own_view_in_the_order_asked_for(count: int) -> None:
     order = torch.randperm(150, generator=torch.Generator().manual_seed(1))[:count]
     teacher = small.SmallNet().eval()
-    seen, logits, among = shared_epoch(
-        DATA.train, order, "crop-flip", 0, teacher, device=torch.device("cpu"), **NORMAL
-    )
+    how: dict[str, Any] = {"device": torch.device("cpu"), "precision": "fp32", **NORMAL}
+    seen, logits, among = shared_epoch(DATA.train, order, "crop-flip", 0, teacher, **how)
     assert len(seen) == len(logits) == count
     assert torch.equal(seen.labels[among], DATA.train.labels[order])
-    torch.testing.assert_close(
-        logits, predict_logits(teacher, seen, precision="fp32", **NORMAL), atol=0.05, rtol=0.05
-    )
+    assert torch.equal(logits, predict_logits(teacher, seen, precision="fp32", **NORMAL))
     other = order.flip(0)
-    same, _, back = shared_epoch(
-        DATA.train, other, "crop-flip", 0, teacher, device=torch.device("cpu"), **NORMAL
-    )
+    same, _, back = shared_epoch(DATA.train, other, "crop-flip", 0, teacher, **how)
     assert torch.equal(same.images[back.flip(0)], seen.images[among])
+
+
+@pytest.mark.parametrize("fast", ["fp32", "bf16"])
+def test_the_teacher_is_asked_in_the_precision_of_the_training(
+    fast: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is fast on the machine; "auto" is that."""
+    asked: list[str] = []
+
+    def spied(*given: Any, precision: str, **how: Any) -> Tensor:
+        asked.append(precision)
+        return predict_logits(*given, precision=precision, **how)
+
+    monkeypatch.setattr("hwn2n.distil.logits.predict_logits", spied)
+    for module in ("logits", "feed"):
+        monkeypatch.setattr(f"hwn2n.distil.{module}.choose_precision", lambda _: fast)
+    for precision in ("fp32", "bf16", "auto"):
+        trained(replace(HOW, precision=precision, epochs=1), small.SmallNet(), seed=0)
+    assert asked == ["fp32", "bf16", fast]
 
 
 @pytest.mark.usefixtures("logits_kept")

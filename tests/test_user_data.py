@@ -10,7 +10,8 @@ from torch.utils.data import Subset
 from user_parts import LABELS, Listed, listed, pair, refused, train_of
 
 from hwn2n.cli import main
-from hwn2n.distil.datasets import load_data
+from hwn2n.commands.teach import teach
+from hwn2n.distil.datasets import Data, load_data
 from hwn2n.distil.images import ImageSet
 from hwn2n.distil.user_data import call_function, import_function, source_of
 from hwn2n.errors import InputError
@@ -151,3 +152,26 @@ def test_the_users_ctrl_c_passes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         import_function("my_interrupted_module:f")
+
+
+def test_ready_data_is_not_sized_and_split_again(monkeypatch):
+    images = ImageSet(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6) % 2, 2)
+    ready = Data(
+        name="my_ready:load",
+        train=images,
+        validation=images.subset(torch.arange(4)),
+        classes=("a", "b"),
+        mean=(0.0,),
+        std=(1.0,),
+        load_test=lambda: images,
+    )
+    module(monkeypatch, "my_ready", load=lambda: ready)
+    # as `check` asks, which knows the network's size, and as what it has is described
+    assert load_data("my_ready:load", image_size=8, validation=4, seed=3) is ready
+    with pytest.raises(InputError, match=r"image_size must be left out for .* 8x8 .* but got 16"):
+        load_data("my_ready:load", image_size=16)
+    for validation in (3, 0.5):
+        with pytest.raises(InputError, match=rf"4 validation images .* but got {validation}"):
+            load_data("my_ready:load", validation=validation)
+    with pytest.raises(InputError, match="image_size must be left out"):
+        teach("digits-cnn", data=ready, out="never.pt", image_size=16)

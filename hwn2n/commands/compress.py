@@ -177,7 +177,10 @@ def resume(
     check_same_data(loaded_data, opened)
     loaded_data.test()
     reporter = reporter or Silent()
-    with working_on(opened), site_of(workers, reporter) as site:
+    with working_on(opened), ExitStack() as stack:
+        if opened.result.exists():  # another process ended the run while the data was read
+            return judged(read_result(opened))
+        site = stack.enter_context(site_of(workers, reporter))
         bench = assemble(
             teacher=teacher,
             data=loaded_data,

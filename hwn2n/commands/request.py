@@ -9,19 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import nn
 
 from hwn2n.atomic import write_atomic
 from hwn2n.budget.load import load_budget
 from hwn2n.budget.matrix import Budget
+from hwn2n.budget.plain import as_yaml
 from hwn2n.commands.starting import keep_policies
-from hwn2n.distil.data_options import IMAGE_FOLDER, is_same_data
+from hwn2n.distil.data_options import IMAGE_FOLDER, expanded, is_same_data
 from hwn2n.distil.datasets import Data, load_data
 from hwn2n.errors import InputError, one_line
 from hwn2n.hardware.local_target import LocalTarget
 from hwn2n.hardware.target import Target
 from hwn2n.hardware.targets import build_target
+from hwn2n.importing import asked_in
 from hwn2n.network.files import Teacher, load_teacher
 from hwn2n.run.folder import IN_MEMORY, RunFolder, read_json, write_json
 from hwn2n.run.provenance import digest, digest_of_data, provenance
@@ -64,10 +65,10 @@ class Request:
         if there == Path.cwd():
             return self
         if data.startswith(IMAGE_FOLDER):
-            images = Path(data.removeprefix(IMAGE_FOLDER)).expanduser()
+            images = expanded(data.removeprefix(IMAGE_FOLDER), "data")
             data = f"{IMAGE_FOLDER}{there / images}"
         teacher = self.teacher if self.teacher == IN_MEMORY else str(there / self.teacher)
-        root = there / (self.data_root or "data")
+        root = there / expanded(self.data_root or "data", "root (--data-root)")
         return replace(self, teacher=teacher, data=data, data_root=str(root))
 
     def load_teacher(self, given: nn.Module | Teacher | None = None) -> Teacher:
@@ -78,12 +79,13 @@ class Request:
             return Teacher(model=_own_copy(given), source=type(given).__name__)
         if self.teacher == IN_MEMORY:
             raise InputError("the run's teacher was given as an object: give it again to resume")
-        return load_teacher(
-            self.teacher,
-            arch=self.arch,
-            input_shape=self.input_shape,
-            unsafe_pickle=self.unsafe_pickle,
-        )
+        with asked_in(self.begun_in):
+            return load_teacher(
+                self.teacher,
+                arch=self.arch,
+                input_shape=self.input_shape,
+                unsafe_pickle=self.unsafe_pickle,
+            )
 
     def load_target(self, given: Target | None = None) -> Target:
         """The target of the request; `given` where it is an object."""
@@ -96,17 +98,19 @@ class Request:
     def load_data(self, given: Data | None = None) -> Data:
         """The data of the request; `given` where it is an object."""
         if given is not None:
+            given.check_asked(self.image_size, self.validation)
             return given
         if self.data == IN_MEMORY:
             raise InputError("the run's data was given as an object: give it again to resume")
-        return load_data(
-            self.data,
-            root=self.data_root,
-            image_size=self.image_size,
-            validation=self.validation,
-            seed=self.split_seed,
-            download=self.download,
-        )
+        with asked_in(self.begun_in):
+            return load_data(
+                self.data,
+                root=self.data_root,
+                image_size=self.image_size,
+                validation=self.validation,
+                seed=self.split_seed,
+                download=self.download,
+            )
 
 
 def stored_target(chosen: Target, given: object) -> str | dict[str, Any]:
@@ -164,7 +168,7 @@ def write_request(
     """
     written: str | bytes | None = None
     if isinstance(budget, Mapping):
-        written = yaml.safe_dump(dict(budget), sort_keys=False)
+        written = as_yaml(budget)
     elif isinstance(budget, str) and "\n" in budget:
         written = budget
     elif budget is not None:  # read now: it may be what a killed process left here

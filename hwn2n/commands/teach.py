@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from hwn2n.atomic import destination, writing
 from hwn2n.distil.accuracy import accuracy
 from hwn2n.distil.data_options import plain_number, whole_number
 from hwn2n.distil.datasets import Data, load_data
@@ -86,6 +87,8 @@ def teach(
     seed, split_seed = whole_number(seed, "seed"), whole_number(split_seed, "split_seed")
     _check_writable(out)
     check_device(device)
+    if isinstance(data, Data):
+        data.check_asked(image_size, validation)
     loaded = (
         data
         if isinstance(data, Data)
@@ -98,7 +101,7 @@ def teach(
             download=download,
         )
     )
-    settings = _settings(recipe, loaded.name, arch, epochs)
+    settings = _settings(recipe, loaded, arch, epochs)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # and not those of a GPU
         model = build_teacher(arch, loaded.in_channels, loaded.num_classes, loaded.image_size)
@@ -183,20 +186,22 @@ def teach(
 
 def _check_writable(out: Path) -> None:
     """Raise `InputError` now rather than after the training if `out` cannot be written then."""
-    if out.is_dir():
-        raise InputError(f"{out}: the teacher must be written to a file, but this is a folder")
-    folder = next((f for f in out.parents if f.exists()), out.parent)
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: must be writable, but {folder} is no folder to write to")
     if (length := len(os.fsencode(out.name))) > _LONGEST_NAME:
         raise InputError(
             f"{one_line(str(out), 80)}: the file's name must have at most {_LONGEST_NAME} bytes, "
             f"but has {length}"
         )
+    with writing(out):
+        if out.is_dir():
+            raise InputError(f"{out}: the teacher must be written to a file, but this is a folder")
+        folder = next((f for f in out.parents if f.exists()), out.parent)
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(f"{out}: must be writable, but {folder} is no folder to write to")
+        destination(out)
 
 
 def _settings(
-    recipe: TrainSettings | str | None, data: str, arch: str, epochs: int | None
+    recipe: TrainSettings | str | None, data: Data, arch: str, epochs: int | None
 ) -> TrainSettings:
     if isinstance(recipe, str):
         if recipe not in TEACHER_RECIPES:
@@ -204,5 +209,5 @@ def _settings(
                 f"recipe must be one of {', '.join(TEACHER_RECIPES)}, but got {recipe!r}"
             )
         recipe = TEACHER_RECIPES[recipe]
-    settings = recipe or default_recipe(data, arch)
+    settings = recipe or default_recipe(data.name, arch, data.augment)
     return settings if epochs is None else replace(settings, epochs=epochs)

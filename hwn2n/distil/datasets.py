@@ -1,7 +1,8 @@
 """Data sets by name, split once and for all: `load_data` and the `Data` that it returns.
 
-Who may see what: the train split trains, the validation split chooses, and the test split is read
-from disk only when `Data.test()` is called, once, at the end. A set without a test split of its
+Who may see what: the train split trains, the validation split chooses, and the test split gives
+the final figures. `Data.test()` reads it from disk: at the end, and before anything is trained only
+to see that it can be read. A set without a test split of its
 own gives up a fifth of its images, chosen by a constant seed whatever `seed` is: with another
 seed a test image must not become a training image of a teacher made before.
 """
@@ -78,8 +79,30 @@ class Data:
                 f"but got {int(images.labels.max())}"
             )
 
+    def check_asked(self, image_size: int | None, validation: int | float | None) -> None:
+        """Refuse options of `load_data` that come too late, since the images are sized and split.
+
+        Args:
+            image_size: height and width in pixels that were asked for, or None.
+            validation: the number or share of validation images that was asked for, or None.
+
+        Raises:
+            InputError: the images are not so, and would silently be taken as they are.
+        """
+        if image_size is not None and self.image_shape[1:] != (image_size, image_size):
+            _, height, width = self.image_shape
+            raise InputError(
+                f"image_size must be left out for {self.name}, which is Data of {height}x{width} "
+                f"pixels already, but got {image_size}"
+            )
+        if validation is not None and validation != len(self.validation):
+            raise InputError(
+                f"validation must be left out for {self.name}, which is Data with "
+                f"{len(self.validation)} validation images already, but got {validation}"
+            )
+
     def test(self) -> ImageSet:
-        """Read the test images: for the final figure, once.
+        """Read the test images: for the final figures.
 
         Raises:
             InputError: they cannot be read, or are not of the train images' shape and classes.
@@ -160,6 +183,7 @@ def load_data(
     Args:
         name: a name in `SOURCES`; `imagefolder:PATH` of a folder or .zip with a folder per class;
             or `module:function`, which returns `Data` or what `user_data.source_of` describes.
+            `Data` stays as it is, whatever `seed` is.
         root: the folder in which torchvision's standard folders lie; `data` by default.
         validation: images to split off for validation: a whole number (int), or a share (float)
             between 0 and 1, neither included. By default a tenth, at most 5,000; the set's own
@@ -169,7 +193,8 @@ def load_data(
         download: fetch what is missing (torchvision's sets only).
 
     Raises:
-        InputError: unknown name, missing or unreadable files, unusable images or splits.
+        InputError: unknown name, missing or unreadable files, unusable images or splits, or an
+            `image_size` or `validation` that `Data` of a function does not have.
     """
     check_options(image_size, validation)
     if name in SOURCES:
@@ -183,6 +208,7 @@ def load_data(
     elif ":" in name:
         returned = call_function(name)
         if isinstance(returned, Data):
+            returned.check_asked(image_size, validation)
             return returned
         source, kind = source_of(returned, name, image_size), name
     else:

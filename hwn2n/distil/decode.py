@@ -96,9 +96,9 @@ def _decode_one(file: ImageFile, image_size: int | None) -> np.ndarray:
             image = plain_mode(opened, file.where)
     except UnidentifiedImageError as error:  # whose text is of a buffer in memory
         raise InputError(f"{file.where} must be a readable image, but it is none") from error
-    except (  # RuntimeError: a damaged AVIF file, whatever its name ends in
-        OSError, ValueError, SyntaxError, EOFError, RuntimeError, Image.DecompressionBombError,
-    ) as error:  # fmt: skip
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's readers of damaged files raise of almost any kind
         raise InputError(f"{file.where} must be a readable image: {one_line(error)}") from error
     if image_size is not None and image.size != (image_size, image_size):
         image = _resize_and_crop(image, image_size)

@@ -117,6 +117,7 @@ def run_epoch(
             mean=feed.mean,
             std=feed.std,
             device=feed.device,
+            precision=feed.precision,
         )
         policy = "none"
     model.train()

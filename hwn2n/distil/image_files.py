@@ -147,7 +147,7 @@ def _is_image(parts: Sequence[str]) -> bool:
 
 
 def list_zip(path: Path) -> Tree:
-    """All image files in a .zip, in any order.
+    """All image files in a .zip, in any order; of several with one name the last, as unzip does.
 
     Raises:
         InputError: no readable .zip, or an image of more than `MAX_ZIP_MEMBER_BYTES`.
@@ -160,9 +160,9 @@ def list_zip(path: Path) -> Tree:
         ) from error
     tree: Tree = []
     resolved = path.resolve()
-    for info in archive.infolist():
-        parts = tuple(info.filename.strip("/").split("/"))  # pathlib takes seconds for 60,000
-        if info.is_dir() or not _is_image(parts):
+    members = {_parts(info): info for info in archive.infolist() if not info.is_dir()}
+    for parts, info in members.items():
+        if not _is_image(parts):
             continue
         where = f"{path}/{info.filename}"
         if info.file_size > MAX_ZIP_MEMBER_BYTES:
@@ -179,6 +179,15 @@ def list_zip(path: Path) -> Tree:
         )
         tree.append((parts, file))
     return tree
+
+
+def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
+    """The folders and the name of a member; ("",) of one without a name."""
+    name = info.filename  # pathlib takes seconds for 60,000
+    if info.create_system == 0 and "/" not in name:
+        name = name.replace("\\", "/")  # as old .NET wrote its separators; unzip tells them so, too
+    # "./cat/1.png" is what archives of "." have; two dots are kept, and hide the member
+    return tuple(part for part in name.split("/") if part not in ("", ".")) or ("",)
 
 
 def _zip_reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> Callable[[], bytes]:

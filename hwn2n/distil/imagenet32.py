@@ -22,7 +22,8 @@ from hwn2n.errors import InputError, one_line
 
 PIXELS = 32
 CLASSES = 1000
-FIRST = "train_data_batch_1"
+TRAIN = "train_data_batch_"
+HELD_OUT = "val_data"
 NPZ = ".npz"
 HOW = (
     "unpack Imagenet32_train.zip and Imagenet32_val.zip of image-net.org/download-images there "
@@ -75,13 +76,15 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
         ok = isinstance(images, np.ndarray) and images.dtype == np.uint8
         if not ok or images.shape != (len(labels), 3 * PIXELS**2) or labels.dtype.kind not in "iu":
             raise ValueError("data must be uint8 of shape (N, 3072) beside N integer labels")
+        if len(labels) and not (labels.min() >= 1 and labels.max() <= CLASSES):
+            found = f"{labels.min()}..{labels.max()}"
+            raise ValueError(f"labels must be in 1..{CLASSES}, but are in {found}")
     except (  # what a pickle of wrong or hostile contents can raise
         OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError,
         AttributeError, MemoryError, OverflowError, ImportError, UnicodeError,
         zipfile.BadZipFile, zlib.error, NotImplementedError,
     ) as error:  # fmt: skip
         raise InputError(f"{path} must be an ImageNet32x32 batch: {one_line(error)}") from error
-    # labels are 1..1000 in the files
     return images.reshape(-1, 3, PIXELS, PIXELS), labels.astype(np.int64) - 1
 
 
@@ -99,7 +102,8 @@ def _unpacked(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def load_imagenet32(root: Path, image_size: int | None, download: bool) -> Source:
     """ImageNet32x32 of root/train_data_batch_* and root/val_data (or in root/imagenet32).
 
-    The files are the pickles, or each of them as `.npz`.
+    Each file is the pickle or a `.npz`. The numbers of the train batches begin at 1 and leave none
+    out; fewer than the ten that there are serve as a smaller set.
 
     Its 50,000 validation images serve as the test split, since the labels of its own are not
     public.
@@ -107,13 +111,11 @@ def load_imagenet32(root: Path, image_size: int | None, download: bool) -> Sourc
     Raises:
         InputError: missing or unreadable files.
     """
-    folder = find_folder(root, "imagenet32", [FIRST, FIRST + NPZ], HOW)
-    kind = "" if (folder / FIRST).exists() else NPZ
-    held_out = folder / f"val_data{kind}"
-    if not held_out.is_file():
-        raise InputError(f"{held_out} must exist, but it does not: {HOW}")
-    files = [file for file in folder.glob("train_data_batch_*") if file.suffix == kind]
-    files.sort(key=lambda file: (len(file.name), file.name))
+    folder = find_folder(root, "imagenet32", [f"{TRAIN}1", f"{TRAIN}1{NPZ}"], HOW)
+    held_out = _batch(folder, HELD_OUT)
+    names = {file.name.removesuffix(NPZ) for file in folder.glob(f"{TRAIN}*")}
+    numbers = [int(digits) for name in names if (digits := name[len(TRAIN) :]).isdecimal()]
+    files = [_batch(folder, f"{TRAIN}{number}") for number in range(1, max(numbers) + 1)]
 
     def read(paths: list[Path]) -> ImageSet:
         images, labels = [], []
@@ -128,3 +130,11 @@ def load_imagenet32(root: Path, image_size: int | None, download: bool) -> Sourc
         classes=tuple(str(label) for label in range(1, CLASSES + 1)),
         test=lambda: read([held_out]),
     )
+
+
+def _batch(folder: Path, name: str) -> Path:
+    """The file of a batch, whichever way it is packed. Raises InputError if there is none."""
+    for path in (folder / name, folder / f"{name}{NPZ}"):
+        if path.is_file():
+            return path
+    raise InputError(f"{folder / name} or {name}{NPZ} must exist, but neither does: {HOW}")

@@ -36,18 +36,20 @@ def teacher_logits(
     mean: Sequence[float],
     std: Sequence[float],
     device: torch.device | str = "cpu",
-    precision: str | None = None,
+    precision: str = "auto",
 ) -> Tensor:
     """Logits (N, K), float32, of the images as they are, in eval mode.
 
-    `precision` is "fp32" or "bf16"; what is fast on the device by default.
+    `precision` is "fp32", "bf16", or "auto", which is what is fast on the device; of a training it
+    is that training's, so that fp32 means the same on every machine.
 
     Kept in the cache folder under a digest of the teacher's weights, the images and what else can
     be told of what they depend on. What a teacher's code does with its weights cannot, so some of
     what is found there is compared with what the teacher says now. A cache that cannot be read or
     written costs time and nothing else.
     """
-    precision = precision or choose_precision(device)
+    if precision == "auto":
+        precision = choose_precision(device)
     if len(images) < _LEAST_IMAGES:
         return predict_logits(teacher, images, mean, std, device, precision=precision)
     name = _digest(teacher, images, f"{list(mean)} {list(std)} {precision} {torch.__version__}")

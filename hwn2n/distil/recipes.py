@@ -32,6 +32,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 
 from hwn2n.distil.augment import AUGMENT_BY_DATA, AUGMENTATIONS
+from hwn2n.distil.data_options import IMAGE_FOLDER
 from hwn2n.errors import InputError
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -59,7 +60,8 @@ class TrainSettings:
         gamma: factor of every milestone, or one factor for each.
         warmup: share of all steps, in [0, 1), in which the rate first rises linearly to `lr`.
         augment: a name in `AUGMENTATIONS`.
-        precision: "fp32"; "bf16" (autocast, channels-last); "auto" (bf16 where it is fast).
+        precision: of the network and of its teacher: "fp32"; "bf16" (autocast, channels-last);
+            "auto" (bf16 where it is fast).
         label_smoothing: of the cross-entropy in `CrossEntropy`; for teachers.
         clip_norm: largest norm of all gradients together; None does not clip.
         max_images: train on a stratified choice of so many images only, the same for all seeds.
@@ -219,15 +221,17 @@ FAST_BY_DATA: dict[str, tuple[int, int]] = {
 }
 
 
-def default_recipe(data_name: str, arch: str) -> TrainSettings:
+def default_recipe(data_name: str, arch: str, augment: str | None = None) -> TrainSettings:
     """The settings that `hwn2n teach` uses unless it is told others: `fast`, suited to the data.
 
     Args:
         data_name: as given to `load_data`.
         arch: the teacher's name. Plain VGGs are trained at half the rate: without shortcuts
             the deep ones start badly at 0.1.
+        augment: what suits the images (`Data.augment`); by default what the name says of them.
     """
-    kind = data_name.partition(":")[0]
+    # a function "cifar10:load" is no cifar10
+    kind = "imagefolder" if data_name.startswith(IMAGE_FOLDER) else data_name
     settings = TEACHER_RECIPES["fast"]
     epochs, batch_size = FAST_BY_DATA.get(kind, (settings.epochs, settings.batch_size))
     return replace(
@@ -235,5 +239,5 @@ def default_recipe(data_name: str, arch: str) -> TrainSettings:
         epochs=epochs,
         batch_size=batch_size,
         lr=settings.lr / 2 if arch.startswith("vgg") else settings.lr,
-        augment=AUGMENT_BY_DATA.get(kind, "none"),
+        augment=AUGMENT_BY_DATA.get(kind, "none") if augment is None else augment,
     )

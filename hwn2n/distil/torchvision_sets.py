@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import os
 import pickle
-import shutil
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -90,26 +89,33 @@ def load_mnist(name: str, root: Path, image_size: int | None, download: bool) ->
 
 
 def _unpack(raw: Path, files: list[str], name: str) -> Path:
-    """Unpack raw/*.gz into a folder of the cache, laid out as torchvision expects; its root."""
+    """Unpack raw/*.gz into a folder of the cache, laid out as torchvision expects; its root.
+
+    Raises:
+        InputError: the cache cannot be written; unreadable files raise as gzip does.
+    """
     key = hashlib.sha256()
     for file in files:
         source = raw / file if (raw / file).is_file() else raw / f"{file}.gz"
         key.update(os.fsencode(f"{stamp(str(source.resolve()), source.stat())}\n"))
     base = cache_folder() / "unpacked" / key.hexdigest()[:32]
-
-    def unpack(source: Path, target: Path) -> None:
-        if source.suffix != ".gz":
-            shutil.copyfile(source, target)
-            return
-        with gzip.open(source) as packed, target.open("wb") as plain:
-            shutil.copyfileobj(packed, plain)
-
     for file in files:
         source = raw / file if (raw / file).is_file() else raw / f"{file}.gz"
         target = base / name / "raw" / file
-        if not target.is_file():
+        if target.is_file():
+            continue
+        content = source.read_bytes()  # at most 47 MB, unpacked
+        if source.suffix == ".gz":
+            content = gzip.decompress(content)
+        try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(target, partial(unpack, source))
+            write_atomic(target, partial(Path.write_bytes, data=content))
+        except OSError as error:
+            raise InputError(
+                f"{base} must be writable for what {source.name} unpacks to: "
+                f"{error.strerror or one_line(error)} (let HWN2N_CACHE name a folder that is, or "
+                f"unpack the files in {raw})"
+            ) from error
     return base
 
 

@@ -48,6 +48,7 @@ def shared_epoch(
     mean: Sequence[float],
     std: Sequence[float],
     device: torch.device,
+    precision: str,
 ) -> tuple[ImageSet, Tensor, Tensor]:
     """What an epoch learns from: (views, the teacher's logits (n, K), the order among them).
 
@@ -60,10 +61,11 @@ def shared_epoch(
         mean: of each channel, in units of 0..1.
         std: deviation of each channel, in units of 0..1.
         device: where to classify them.
+        precision: in which to classify them, "fp32" or "bf16".
     """
     chosen, places = order.sort()  # the same images and the same views, whatever their order
     views = views_of_epoch(images.subset(chosen), policy, epoch)
-    logits = teacher_logits(teacher, views, mean=mean, std=std, device=device)
+    logits = teacher_logits(teacher, views, mean=mean, std=std, device=device, precision=precision)
     among = torch.empty_like(places)
     among[places] = torch.arange(len(places), device=places.device)
     return views, logits, among

@@ -103,9 +103,9 @@ class RunFolder:
 
         Raises `InputError` if there is something else in it already.
         """
-        missing = [p for p in (path, *path.parents) if not p.exists()]
-        folder = cls(path, made=tuple(reversed(missing)))
         try:
+            missing = [p for p in (path, *path.parents) if not p.exists()]
+            folder = cls(path, made=tuple(reversed(missing)))
             if path.exists() and (not path.is_dir() or any(map(_is_not_ours, path.iterdir()))):
                 raise InputError(
                     f"{path}: the run folder must be new or empty; "
@@ -138,7 +138,13 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """The folder of an existing run. Raises `InputError` if it is none."""
         folder = cls(path)
-        if not folder.config.is_file():
+        try:
+            found = folder.config.is_file()
+        except OSError as error:  # too long a name, or no right to look
+            raise InputError(
+                f"{path}: must be the folder of a run, but: {error.strerror}"
+            ) from error
+        if not found:
             raise InputError(f"{path}: must be the folder of a run, but has no config.json")
         return folder
 

@@ -210,7 +210,12 @@ class School:
             return {"teacher": self.teacher.to(self.device)}
         if final not in self._logits:
             self._logits[final] = teacher_logits(
-                self.teacher, images, mean=self.data.mean, std=self.data.std, device=self.device
+                self.teacher,
+                images,
+                mean=self.data.mean,
+                std=self.data.std,
+                device=self.device,
+                precision=settings.precision,
             )
         return {"teacher_logits": self._logits[final]}
 
