@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml setup.py
 # The digits have only 143 validation images by default, too few to choose by: hence 30 %, which
 # compress would take from the teacher's file too. One thread: so small a network gains nothing
 # from more, and loses much where other work holds the cores.
-demo: $(STAMP) ## Teach a small network on 8x8 digits and compress it (under 2 minutes)
+demo: $(STAMP) ## Teach a small network on 8x8 digits and compress it (about 2 minutes)
 	rm -rf $(DEMO)
 	$(BIN)/hwn2n teach digits-cnn --data digits --validation 0.3 --threads 1 \
 		-o $(DEMO)/teacher.pt
