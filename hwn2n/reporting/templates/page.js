@@ -57,9 +57,6 @@
   }
 
   const again = new Set(data.again);
-  function inside(candidate) {
-    return candidate.inside && !again.has(candidate.id);
-  }
   function standing(candidate) {
     if (!data.budget) return "no budget";
     if (again.has(candidate.id))
@@ -231,7 +228,8 @@
   if (picker && panel) {
     for (const candidate of data.candidates) {
       const accuracy = candidate.accuracy === null ? "not trained" : percent(candidate.accuracy);
-      const mark = data.budget ? (inside(candidate) ? " \u2713" : " \u2717") : "";
+      const inside = candidate.inside && !again.has(candidate.id);
+      const mark = data.budget ? (inside ? " \u2713" : " \u2717") : "";
       const option = element("option", candidate.id + mark + " " + candidate.stage + ", " + accuracy);
       option.value = String(candidate.id);
       picker.append(option);
