@@ -29,7 +29,7 @@ from hwn2n.commands.result import Result, judged, prove, read_result
 from hwn2n.commands.site import site_of, workers_of
 from hwn2n.commands.starting import starting_policies
 from hwn2n.commands.subject import target_of
-from hwn2n.distil.data_options import plain_number, whole_number
+from hwn2n.distil.data_options import plain_options, whole_number
 from hwn2n.distil.datasets import Data
 from hwn2n.errors import InterruptedRunError
 from hwn2n.hardware.device import check_device
@@ -94,8 +94,7 @@ def compress(
     for: `resume` goes on.
     """
     workers = workers_of(ray)
-    image_size = None if image_size is None else whole_number(image_size, "image_size")
-    validation = None if validation is None else plain_number(validation)
+    image_size, validation = plain_options(image_size, validation)
     split_seed = None if split_seed is None else whole_number(split_seed, "split_seed")
     loaded_budget = UNCONSTRAINED if budget is None else load_budget(_as_source(budget))
     chosen = target_of(target, budget=loaded_budget)

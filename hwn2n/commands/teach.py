@@ -11,7 +11,7 @@ import torch
 
 from hwn2n.atomic import destination, writing
 from hwn2n.distil.accuracy import accuracy
-from hwn2n.distil.data_options import plain_number, whole_number
+from hwn2n.distil.data_options import plain_options, whole_number
 from hwn2n.distil.datasets import Data, load_data
 from hwn2n.distil.losses import CrossEntropy
 from hwn2n.distil.recipes import TEACHER_RECIPES, TrainSettings, default_recipe
@@ -82,8 +82,7 @@ def teach(
     """
     reporter = reporter or Silent()
     out = Path(out)
-    image_size = None if image_size is None else whole_number(image_size, "image_size")
-    validation = None if validation is None else plain_number(validation)
+    image_size, validation = plain_options(image_size, validation)
     seed, split_seed = whole_number(seed, "seed"), whole_number(split_seed, "split_seed")
     _check_writable(out)
     check_device(device)

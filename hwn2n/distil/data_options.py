@@ -13,11 +13,19 @@ LARGEST_VALIDATION = 5000  # the paper's number
 LARGEST_IMAGE_SIZE = 8192  # pixels; that of the architectures (network/files/architectures.py)
 
 
-def plain_number(value: int | float) -> int | float:
-    """The same as a number of Python's own: those of NumPy cannot be written as JSON."""
-    if isinstance(value, Integral):
-        return int(value)
-    return float(value) if isinstance(value, Real) else value
+def plain_options(
+    image_size: int | None, validation: int | float | None
+) -> tuple[int | None, int | float | None]:
+    """Both as numbers of Python's own: those of NumPy cannot be written as JSON.
+
+    Raises:
+        InputError: `image_size` is no integer.
+    """
+    if image_size is not None:
+        image_size = whole_number(image_size, "image_size")
+    if isinstance(validation, Integral):
+        return image_size, int(validation)
+    return image_size, float(validation) if isinstance(validation, Real) else validation
 
 
 def whole_number(value: int, what: str) -> int:

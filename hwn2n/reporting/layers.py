@@ -48,8 +48,12 @@ class StudentLayer:
     @property
     def shown(self) -> str:
         """The change with a sign of its own, so that colour need not tell."""
-        signs = {"shrunk": f"\u25be {self.change}", "grown": f"\u25b4 {self.change}"}
-        return signs.get(self.status, "\u2013 removed" if self.status == "removed" else "= kept")
+        return {
+            "removed": "\u2013 removed",
+            "shrunk": f"\u25be {self.change}",
+            "grown": f"\u25b4 {self.change}",
+            "kept": "= kept",
+        }[self.status]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +130,9 @@ class LayerTable:
             flops = sum(c.flops for c in counts)
             smaller = bool(changed) or params < row.params or flops < row.flops
             grown = params > row.params or flops > row.flops
-            status: Status = "shrunk" if smaller else "grown" if grown else "kept"
-            status = "removed" if gone else status
+            status: Status = (
+                "removed" if gone else "shrunk" if smaller else "grown" if grown else "kept"
+            )
             if status == "shrunk" and not changed:
                 changed = ["fewer input channels" if params < row.params else "smaller input"]
             if status == "grown":

@@ -64,7 +64,7 @@ def run_line(facts: RunFacts) -> RunLine:
     """The line of one run."""
     student = None if facts.result is None else facts.result["student"]
     params = facts.teacher_cost.get("params")
-    limited = any(row.severity == "error" for row in facts.budget.rows)
+    words = _WORDS if facts.budget.columns else _WITHOUT_LIMITS
     return RunLine(
         run=facts.folder,
         teacher=str(facts.request["teacher"]),
@@ -77,7 +77,7 @@ def run_line(facts: RunFacts) -> RunLine:
         strategy=facts.settings.strategy,
         seed=facts.settings.seed,
         candidates=len(facts.candidates),
-        outcome=_WORDS[facts.state] if limited else _WITHOUT_LIMITS[facts.state],
+        outcome=words[facts.state],
         cost={} if student is None else {n: r["value"] for n, r in student["cost"].items()},
         teacher_params=None if params is None else params.value,
         validation_accuracy=None if student is None else student["validation_accuracy"],
