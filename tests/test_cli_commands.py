@@ -54,11 +54,12 @@ def cells(text: str, name: str) -> list[str]:
 def test_teach_says_what_it_did(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "teacher.pt"
     code, out, err = hwn2n(
-        "teach", "digits-cnn", "--data", "digits", "--epochs", 1, "--seed", 3, "-o", path
-    )
+        "teach", "digits-cnn", "--data", "digits", "--epochs", 1, "--seed", 3, "-o", path,
+        "--data-root", "my sets",
+    )  # fmt: skip
     assert code == 0
     assert out.startswith("teacher digits-cnn of 103,466 parameters on digits: validation ")
-    assert f"hwn2n compress '{path}' --budget FILE --data digits" in out
+    assert f"hwn2n compress '{path}' --budget FILE --data digits --data-root 'my sets'" in out
     assert "teaching digits-cnn" in err and "epoch 1/1" in err
     assert tree(path.parent) == {path}
     assert load_teacher(path).metadata["seed"] == 3

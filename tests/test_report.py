@@ -247,11 +247,14 @@ def test_the_command(run: Path, tmp_path: Path) -> None:
     assert str(out) in outcome.out and out.exists()
     found = command_line("report", run, "-o", out, "--json").json
     assert (found["state"], found["bytes"]) == ("inside", out.stat().st_size)
+    tails = tmp_path / "tails.json"
+    tails.write_text(json.dumps({"name": "tails", "cost": {"latency_p99": 1, "accuracy": 0.5}}))
     for arguments, message in (
         ([tmp_path], "has no config.json"),
         ([run, "--out", tmp_path / "no" / "page.html"], "must be writable"),
         ([run, "--baseline", tmp_path / "none.json"], "must be a JSON file of baselines"),
         ([run, "--baseline", tmp_path], "has no config.json"),
+        ([run, "--baseline", tails], "baseline 'tails' must have a column that the run's"),
     ):
         failed = command_line("report", *arguments)
         assert failed.code == 2 and message in failed.err and failed.err.count("\n") == 1

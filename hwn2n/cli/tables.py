@@ -149,12 +149,14 @@ def _report_line(folder: Path) -> list[str]:
     return [f"report: {path}"] if path.exists() else []
 
 
-def taught_lines(taught: Taught) -> list[str]:
-    """The teacher, and what to do with it."""
-    path = shlex.quote(str(taught.path))
+def taught_lines(taught: Taught, data_root: Path | None = None) -> list[str]:
+    """The teacher, and what to do with it: on the same images, which lie in `data_root`."""
+    path, source = shlex.quote(str(taught.path)), shlex.quote(taught.data)
+    if data_root is not None:
+        source += f" --data-root {shlex.quote(str(data_root))}"
     return [
         f"teacher {taught.arch} of {taught.params:,} parameters on {taught.data}: "
         f"validation {taught.validation_accuracy:.2%}, test {taught.test_accuracy:.2%} "
         f"({taught.test_images:,} images), {taught.epochs} epochs in {taught.seconds:.1f} s",
-        f"compress it: hwn2n compress {path} --budget FILE --data {shlex.quote(taught.data)}",
+        f"compress it: hwn2n compress {path} --budget FILE --data {source}",
     ]

@@ -102,5 +102,5 @@ def teach(
     if json:
         print_json(taught.to_json())
     else:
-        show(None, taught_lines(taught))
+        show(None, taught_lines(taught, data_root))
     return 0

@@ -58,12 +58,14 @@ def build(
 ) -> str:
     """The page of a run. `command` repeats it; `measure_layers` times its layers, here and now.
 
-    Raises `MeasurementError` where layers were to be timed and cannot be.
+    Raises `MeasurementError` where layers were to be timed and cannot be, `InputError` for a
+    baseline that no chart has a place for.
     """
     table = None if facts.planner is None else LayerTable(facts.planner, facts.settings)
     found = verdict.standings(facts)
     shown = facts.student or _stand_in(facts, found)
     columns = columns_to_draw(facts)
+    _check_drawn(baselines, columns)
     teacher, student = metrics.named_teacher(facts), metrics.named_student(facts)
     progress = progress_charts(facts)
     spent = time_spent(facts)
@@ -103,6 +105,17 @@ def build(
         versions=flat_texts(facts.versions),
         machine=flat_texts({} if facts.result is None else facts.result["machine"]),
     )
+
+
+def _check_drawn(baselines: Sequence[Named], columns: Sequence[str]) -> None:
+    for baseline in baselines:
+        # a run without candidates has no chart that could lack a baseline
+        if columns and not any(name in baseline.cost for name in columns):
+            has = ", ".join(name for name in baseline.cost if name != "accuracy")
+            raise InputError(
+                f"baseline {baseline.name!r} must have a column that the run's candidates have "
+                f"({', '.join(columns)}), but has {has}"
+            )
 
 
 def _stand_in(facts: RunFacts, found: Sequence[verdict.Standing]) -> Candidate | None:
