@@ -5,8 +5,9 @@
 At each size (`--sizes`, shares of the teacher's parameters or FLOPs, `--column`) students that no
 search has chosen, as benchmarks/proxies.py draws them, are trained as `recipe: fast` trains
 candidates. Then, many times over, the predictor of `hwn2n.search.predictor` is fitted on some of
-them, drawn at random, and ranks all others. Beside it stands what needs no fit: to rank them by
-their activations. Networks that the results file has are not trained again.
+them, drawn at random, and ranks all others. Beside it stand what it guesses without the size's
+slope and without knowing which layers are gone, and what needs no fit: to rank them by their
+activations. Networks that the results file has are not trained again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.study import Study, candidates, known_rows, open_study, study_pa
 from hwn2n.network.counts import count
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.run.candidate import Candidate, State
-from hwn2n.search.predictor import AccuracyPredictor
+from hwn2n.search.predictor import SIZE_SLOPE, AccuracyPredictor
 from hwn2n.search.recipes import build_settings
 from hwn2n.search.reward import expected_accuracy
 
@@ -62,8 +63,9 @@ def main() -> None:
         print(rows[-1], file=sys.stderr, flush=True)
     lines = [
         "| size | networks | trained | tau of the guesses (least to most) "
-        f"| rank of the {PROMISING} most promising | tau of activations alone |",
-        "|" + "---|" * 6,
+        f"| rank of the {PROMISING} most promising | tau by counts and widths only "
+        "| tau of activations alone |",
+        "|" + "---|" * 7,
     ]
     for size in options.sizes:
         decisions = {number: d for number, s, d in chosen if s == size}
@@ -83,22 +85,30 @@ def _lines(
     study: Study, size: float, decisions: dict[int, Decision], accuracies: dict[int, float]
 ) -> list[str]:
     """A line of the table for each number of trained networks."""
-    planner, weight = study.planner, build_settings("fast").activations_weight
+    planner, settings = study.planner, build_settings("fast")
     whole = planner.count(NOTHING).elements
     counts = {n: count(planner.plan(d)) for n, d in decisions.items()}
     shares = {n: c.elements / whole for n, c in counts.items()}
-    worth = {n: expected_accuracy(accuracies[n], shares[n], weight) for n in decisions}
+    worth = {
+        n: expected_accuracy(accuracies[n], shares[n], settings.activations_weight)
+        for n in decisions
+    }
     rows = {n: _row(n, d, accuracies[n], worth[n]) for n, d in decisions.items()}
     numbers, lines = sorted(decisions), []
     for seen in (n for n in SEEN if n <= len(numbers) // 2):
-        taus, ranks, alone = [], [], []
+        taus, ranks, blind, alone = [], [], [], []
         for draw in range(DRAWS):
             trained = random.Random(draw).sample(numbers, seen)
             others = [n for n in numbers if n not in set(trained)]
-            predictor = AccuracyPredictor(planner)
-            predictor.fit([rows[n] for n in trained])
+            predictor = AccuracyPredictor(planner, settings.granularity)
+            predictor.fit([rows[n] for n in trained], SIZE_SLOPE)
             guesses = predictor.expected([(decisions[n], counts[n]) for n in others])
             truth = [worth[n] for n in others]
+            counted = AccuracyPredictor(planner)
+            counted.removable = []
+            counted.fit([rows[n] for n in trained])
+            less = counted.expected([(decisions[n], counts[n]) for n in others])
+            blind.append(float(kendalltau(less, truth).statistic))
             taus.append(float(kendalltau(guesses, truth).statistic))
             alone.append(float(kendalltau([shares[n] for n in others], truth).statistic))
             best = sorted(range(len(others)), key=lambda i: -guesses[i])[:PROMISING]
@@ -108,7 +118,7 @@ def _lines(
         lines.append(
             f"| {size:.0%} | {len(numbers)} | {seen} | {statistics.mean(taus):.2f} "
             f"({min(taus):.2f} to {max(taus):.2f}) | above {statistics.mean(ranks):.0%} of all "
-            f"| {statistics.mean(alone):.2f} |"
+            f"| {statistics.mean(blind):.2f} | {statistics.mean(alone):.2f} |"
         )
     return lines
 

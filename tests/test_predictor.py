@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from statistics import mean
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,7 @@ from scipy.stats import kendalltau
 
 from hwn2n.network.capture import capture
 from hwn2n.network.decision import Decision
+from hwn2n.network.layers import find_layers
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.search.predictor import LEAST, AccuracyPredictor
@@ -75,6 +78,58 @@ def test_it_guesses_what_candidates_are_compared_by() -> None:
     rows = [trained(n, d, 0.5, terms={"expected": truth(d)}) for n, d in enumerate(drawn(25))]
     others = drawn(60, seed=1)
     assert kendalltau(guesses(rows, others), [truth(d) for d in others]).statistic > 0.8
+
+
+def without(layer: str, count: int, seed: int) -> list[Decision]:
+    """Random widths of what is left without a layer."""
+    (gone,) = [x.operations for x in find_layers(PLANNER) if x.name == layer]
+    generator = random.Random(seed)
+    names = [name for name in small.WIDTHS if name not in gone]
+    return [
+        Decision(frozenset(gone), {n: generator.randint(3, small.WIDTHS[n]) for n in names})
+        for _ in range(count)
+    ]
+
+
+def test_which_layers_are_gone_is_known() -> None:
+    """What a width or a count can hardly tell."""
+
+    def rows(seed: int, count: int) -> list[tuple[Decision, float]]:
+        known = [(d, 0.4) for d in without("conv2", count, seed)]
+        return known + [(d, 0.6) for d in without("conv3", count, seed + 1)]
+
+    def error(predictor: AccuracyPredictor) -> float:
+        predictor.fit([trained(n, d, a) for n, (d, a) in enumerate(rows(0, 6))])
+        others = rows(2, 30)
+        found = predictor.expected([(d, PLANNER.count(d)) for d, _ in others])
+        return mean(abs(guess - a) for guess, (_, a) in zip(found, others, strict=True))
+
+    told, blind = AccuracyPredictor(PLANNER), AccuracyPredictor(PLANNER)
+    blind.removable = []
+    assert error(told) < 0.85 * error(blind)
+
+
+def test_what_size_says_beforehand_is_no_more_than_a_start() -> None:
+    def size(decision: Decision) -> float:
+        counts = PLANNER.count(decision)
+        return math.log(counts.params * counts.flops)
+
+    def row(number: int, decision: Decision, slope: float) -> Candidate:
+        return trained(number, decision, 1 / (1 + math.exp(-slope * (size(decision) - 14))))
+
+    def guessed(slope: float, rows: list[Candidate]) -> list[float]:
+        predictor = AccuracyPredictor(PLANNER)
+        predictor.fit(rows, slope)
+        return predictor.expected([(d, PLANNER.count(d)) for d in others])
+
+    decisions, others = drawn(30), drawn(40, seed=1)
+    by_size = [row(n, d, 0.3) for n, d in enumerate(decisions[:LEAST])]
+    wanted = [row(n, d, 0.3).accuracy for n, d in enumerate(others)]
+    assert guessed(0.3, by_size) == pytest.approx(wanted, abs=1e-6)
+    assert guessed(0.0, by_size) != pytest.approx(wanted, abs=1e-3), "eight do not tell a slope"
+    against = [row(n, d, -0.3) for n, d in enumerate(decisions)]
+    tau = kendalltau(guessed(0.3, against), [size(d) for d in others]).statistic
+    assert tau < -0.8, "thirty do"
 
 
 def test_of_few_networks_nothing_is_guessed() -> None:

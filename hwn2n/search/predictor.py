@@ -7,8 +7,13 @@ usual in the search for architectures (White et al. 2021, arXiv 2104.01177); the
 
 The guess is a Gaussian process on the log-odds of the expected accuracy (reward.py): smooth in
 what is counted (activations, FLOPs, parameters, operations) and in the widths, all as logarithms of
-the teacher's. Nothing is known beforehand, so it follows from the rows it is given alone, and a
-search that is resumed guesses what it would have.
+the teacher's, and in which layers are gone. It follows from the rows it is given alone, so a search
+that is resumed guesses what it would have.
+
+Beforehand one thing may be known (`SIZE_SLOPE`): of networks inside one budget, those with more of
+what it leaves free tend to be more accurate, and ten trained networks tell little more than that.
+The process then guesses what is left when the slope is taken away; where the slope is wrong, rows
+say so soon enough.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwn2n.network.counts import Counts
 from hwn2n.network.decision import NOTHING, Decision, name_of
+from hwn2n.network.layers import Granularity, find_layers
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, latest
 
@@ -31,6 +37,11 @@ LEAST = 8
 """From fewer trained networks nothing is guessed."""
 _MOST = 300
 """So many of the newest count: the work grows with the third power of their number."""
+SIZE_SLOPE = 0.3
+"""Of the log-odds against the logarithm of parameters times FLOPs, where size is a hint. Anything
+from 0.15 to 0.5 guesses as well (benchmarks/foresight.py)."""
+_PARAMS, _FLOPS = 2, 1
+"""Where the features have them."""
 _NEAR = 1e-3
 """Accuracies nearer to 0 or 1 than this are taken for this, whose log-odds are finite."""
 
@@ -38,23 +49,28 @@ _NEAR = 1e-3
 class AccuracyPredictor:
     """Guesses of expected accuracies, by what was trained before."""
 
-    def __init__(self, planner: Planner) -> None:
+    def __init__(self, planner: Planner, granularity: Granularity = "unit") -> None:
+        """`granularity` says which layers a search removes as one."""
         self.planner = planner
+        layers = [layer for layer in find_layers(planner, granularity) if layer.removable]
+        self.removable = [frozenset(layer.operations) for layer in layers]
         self.teacher = planner.count(NOTHING)
         _, channels = planner.left(NOTHING.removed)
         self.groups = list(channels.free.values())
         self._fitted: GaussianProcessRegressor | None = None
         self._rows: dict[str, np.ndarray] = {}
+        self._slope = 0.0
 
     @property
     def ready(self) -> bool:
         """Whether it was fitted on enough networks to guess."""
         return self._fitted is not None
 
-    def fit(self, trained: Sequence[Candidate]) -> None:
+    def fit(self, trained: Sequence[Candidate], slope: float = 0.0) -> None:
         """Learn from these candidates, whose accuracies are known, and from no others.
 
         Of those with one key, which are one network, the last counts: its accuracy is the mean.
+        `slope` is what is known beforehand (`SIZE_SLOPE`), 0 for nothing.
         """
         import numpy as np
         from sklearn.exceptions import ConvergenceWarning
@@ -64,7 +80,7 @@ class AccuracyPredictor:
         from sklearn.preprocessing import StandardScaler
 
         known = latest(c for c in trained if c.accuracy is not None)[-_MOST:]
-        self._fitted = None
+        self._fitted, self._slope = None, slope
         if len(known) < LEAST:
             return
         rows = np.stack([self._known_features(candidate.decision) for candidate in known])
@@ -80,7 +96,7 @@ class AccuracyPredictor:
         )
         with warnings.catch_warnings():  # a bound that is reached is as good an answer here
             warnings.simplefilter("ignore", ConvergenceWarning)
-            self._fitted = process.fit(rows, wanted)
+            self._fitted = process.fit(rows, wanted - self._by_size(rows))
 
     def expected(self, decisions: Sequence[tuple[Decision, Counts]]) -> list[float]:
         """The expected accuracies of decisions as they would be evaluated, with their counts."""
@@ -91,8 +107,13 @@ class AccuracyPredictor:
             return []
         rows = np.stack([self._features(decision, counts) for decision, counts in decisions])
         most = _log_odds(1.0)  # far from all that is known a line goes anywhere
-        guesses = np.clip(self._fitted.predict(rows), -most, most).tolist()
+        found = self._fitted.predict(rows) + self._by_size(rows)
+        guesses = np.clip(found, -most, most).tolist()
         return [1 / (1 + math.exp(-guess)) for guess in guesses]
+
+    def _by_size(self, rows: np.ndarray) -> Any:
+        """(N,) log-odds, but for a constant, that networks with these features have by size."""
+        return self._slope * (rows[:, _PARAMS] + rows[:, _FLOPS])
 
     def _known_features(self, decision: Mapping[str, Any]) -> np.ndarray:
         """Of a decision as the ledger has it; each is counted once, for every update fits anew."""
@@ -104,7 +125,7 @@ class AccuracyPredictor:
 
     def _features(self, decision: Decision, counts: Counts) -> np.ndarray:
         """Logarithms of shares of the teacher's: counts; least, mean and spread of the widths; and
-        each width, of a layer that is gone the mean."""
+        each width, of a layer that is gone the mean. Then 1 for each layer that is gone, else 0."""
         import numpy as np
 
         mine, whole = counts, self.teacher
@@ -130,7 +151,8 @@ class AccuracyPredictor:
         there = [mean for mean in means if not math.isnan(mean)] or [0.0]
         usual = float(np.mean(there))
         widths = [usual if math.isnan(mean) else mean for mean in means]
-        return np.array([*counted, min(there), usual, float(np.std(there)), *widths])
+        gone = [float(layer <= decision.removed) for layer in self.removable]
+        return np.array([*counted, min(there), usual, float(np.std(there)), *widths, *gone])
 
 
 def _log_odds(accuracy: float) -> float:

@@ -7,12 +7,13 @@ chose, so that the predictor keeps seeing what it does not favour. Policies lear
 them: a guess is worth less than a reward, but there are many more of them. The paper evaluates
 all that it samples, which `screen: 1` does.
 
-Before the predictor has seen enough, size may choose (`Settings.zero_cost`): of networks inside one
-budget the one that has most of what the budget leaves free. A limit on time makes its networks
-equally fast, and those with more parameters learn more; a limit on parameters makes them equally
-small, and those that compute more do. Parameters and FLOPs are hard to beat among the proxies that
-cost no training (Krishnakumar et al. 2022, arXiv 2210.03230). It is a hint and no more, so each
-candidate is chosen from its own few, and not all of them from the extremes.
+Before the predictor has seen enough, size may choose (`Settings.zero_cost`), and guesses start from
+size afterwards: of networks inside one budget the one that has most of what the budget leaves free
+is worth most. A limit on time makes its networks equally fast, and those with more parameters learn
+more; a limit on parameters makes them equally small, and those that compute more do. Parameters and
+FLOPs are hard to beat among the proxies that cost no training (Krishnakumar et al. 2022, arXiv
+2210.03230). It is a hint and no more, so each candidate is chosen from its own few, and not all of
+them from the extremes.
 
 A row of the ledger never has a guess.
 """
@@ -32,7 +33,7 @@ from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.evaluate import Evaluator
 from hwn2n.search.fitting.projection import as_cost
-from hwn2n.search.predictor import AccuracyPredictor
+from hwn2n.search.predictor import SIZE_SLOPE, AccuracyPredictor
 from hwn2n.search.reward import DEGENERATE_REWARD, score
 from hwn2n.search.runoff import STAGE as RUNOFF
 
@@ -56,7 +57,7 @@ class Screening:
     def __init__(self, evaluator: Evaluator, ledger: Ledger) -> None:
         self.evaluator = evaluator
         self.ledger = ledger
-        self.predictor = AccuracyPredictor(evaluator.planner)
+        self.predictor = AccuracyPredictor(evaluator.planner, evaluator.settings.granularity)
         self._known: dict[str, Candidate] = {}
         self._seen: list[Candidate] = []
 
@@ -75,7 +76,13 @@ class Screening:
             return  # an update begins with what the one before ended with
         self._seen = brief
         self._known = {name_of(c.decision): c for c in brief}
-        self.predictor.fit([c for c in brief if c.state in (State.TRAINED, State.REUSED)])
+        known = [c for c in brief if c.state in (State.TRAINED, State.REUSED)]
+        self.predictor.fit(known, SIZE_SLOPE if self.hinted else 0.0)
+
+    @property
+    def hinted(self) -> bool:
+        """Whether size is a hint: it is not where networks are not scaled to a budget."""
+        return self.evaluator.settings.zero_cost and self.evaluator.fitter.fills
 
     def networks(self, decisions: Sequence[Decision]) -> list[Sampled | None]:
         """The decisions as they would be evaluated; None for one that makes no network."""
@@ -108,8 +115,8 @@ class Screening:
 
     def _by_size(self, sampled: Sequence[Sampled | None], wanted: int) -> list[int]:
         """The first as it comes; for each other one, the largest of as many as there are for it.
-        Those that come first where networks are not scaled to a budget: size is no hint there."""
-        if not (self.evaluator.settings.zero_cost and self.evaluator.fitter.fills):
+        Those that come first where size is no hint."""
+        if not self.hinted:
             return list(range(wanted))
         found = [0]
         for place in range(1, wanted):

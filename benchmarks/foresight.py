@@ -1,0 +1,145 @@
+"""Would a search have guessed what its later candidates have? Kendall's tau on finished ledgers.
+
+    python -m benchmarks.foresight --name cifar10-flops-20 RUN RUN ...
+
+Of each run the predictor of `hwn2n.search.predictor` is fitted on its first candidates, as a search
+fits it, and ranks all that came later by the accuracy that they had after their brief training (the
+run-off left out). The candidates that came later were in part chosen by such guesses, so a tau of
+these is lower than one of networks that nobody has chosen (benchmarks/guesses.py). Shown beside it:
+what it guesses without the size's slope, without knowing which layers are gone, and without both;
+other slopes; and to rank by parameters times FLOPs, which needs no candidate at all.
+No network is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from scipy.stats import kendalltau
+
+from benchmarks.provenance import made_here
+from benchmarks.runs import RESULTS
+from hwn2n.network.architecture import Architecture
+from hwn2n.network.decision import Decision
+from hwn2n.network.planner import Planner
+from hwn2n.run.candidate import Candidate, latest
+from hwn2n.run.folder import RunFolder, read_json, write_json
+from hwn2n.run.ledger import Ledger
+from hwn2n.search.predictor import LEAST, SIZE_SLOPE, AccuracyPredictor
+from hwn2n.search.runoff import STAGE as RUNOFF
+from hwn2n.search.settings import settings_from_json
+
+SEEN = (LEAST, 11, 16, 21)
+"""So many candidates the predictor is fitted on: after an update of five each."""
+
+LATER = 5
+"""Of fewer later candidates nothing is said."""
+
+SLOPES = (0.15, 0.5)
+"""Others than the search's."""
+
+Guess = Callable[[AccuracyPredictor, Sequence[Candidate], Sequence[Candidate]], list[float]]
+
+
+def main() -> None:
+    """Guess, print the table and write it down."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--name", required=True, help="of the results file")
+    parser.add_argument("found", type=Path, nargs="+", metavar="RUN", help="folders of runs")
+    options = parser.parse_args()
+    rows = [row for folder in options.found for row in foreseen(folder)]
+    content = {
+        "command": f"python -m benchmarks.foresight --name {options.name} RUN...",
+        **made_here(),
+        "rows": rows,
+        "table": table(rows),
+    }
+    write_json(RESULTS / f"foresight-{options.name}.json", content)
+    print(content["table"])
+
+
+def foreseen(folder: Path) -> list[dict[str, object]]:
+    """A row for each number of candidates seen and each way to guess: the tau of the rest."""
+    run = RunFolder(folder)
+    teacher = read_json(run.teacher_architecture)
+    planner = Planner(Architecture.from_json(teacher, source=str(run.teacher_architecture)))
+    granularity = settings_from_json(read_json(run.config)["settings"]).granularity
+    ledger = Ledger(run.ledger)
+    brief = [c for c in ledger.candidates() if c.stage != RUNOFF and c.accuracy is not None]
+    ledger.close()
+    candidates = latest(brief)
+    rows: list[dict[str, object]] = []
+    for seen in (n for n in SEEN if n + LATER <= len(candidates)):
+        known, later = candidates[:seen], candidates[seen:]
+        truth = [c.accuracy for c in later]
+        for way, guess in ways().items():
+            found = guess(AccuracyPredictor(planner, granularity), known, later)
+            tau = float(kendalltau(found, truth).statistic)
+            rows.append(
+                {
+                    # the case and the strategy, as benchmarks.strategies names its folders
+                    "run": "/".join(folder.resolve().parts[-2:]),
+                    "seen": seen,
+                    "later": len(later),
+                    "way": way,
+                    "tau": None if math.isnan(tau) else tau,
+                }
+            )
+    return rows
+
+
+def ways() -> dict[str, Guess]:
+    """The ways to guess, by what the table calls them."""
+
+    def fitted(slope: float, *, gone: bool = True) -> Guess:
+        def guess(
+            predictor: AccuracyPredictor, known: Sequence[Candidate], later: Sequence[Candidate]
+        ) -> list[float]:
+            if not gone:
+                predictor.removable = []
+            predictor.fit(known, slope)
+            decisions = [Decision.from_json(c.decision) for c in later]
+            return predictor.expected([(d, predictor.planner.count(d)) for d in decisions])
+
+        return guess
+
+    def size(
+        predictor: AccuracyPredictor, known: Sequence[Candidate], later: Sequence[Candidate]
+    ) -> list[float]:
+        return [c.cost["params"]["value"] * c.cost["flops"]["value"] for c in later]
+
+    return {
+        f"slope {SIZE_SLOPE:g}, which layers are gone (the default)": fitted(SIZE_SLOPE),
+        "no slope": fitted(0.0),
+        "not told which layers are gone": fitted(SIZE_SLOPE, gone=False),
+        "neither": fitted(0.0, gone=False),
+        **{f"slope {slope:g}": fitted(slope) for slope in SLOPES},
+        "parameters times FLOPs, no candidate seen": size,
+    }
+
+
+def table(rows: Sequence[dict[str, object]]) -> str:
+    """Markdown: a line for each way to guess, a column for each number of candidates seen."""
+    seen = [n for n in SEEN if any(row["seen"] == n for row in rows)]
+    runs = {n: len({row["run"] for row in rows if row["seen"] == n}) for n in seen}
+    heads = ["guesses", *(f"{n} seen, {runs[n]} searches" for n in seen)]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for way in dict.fromkeys(str(row["way"]) for row in rows):
+        cells = [way]
+        for n in seen:
+            taus = [
+                float(str(row["tau"]))
+                for row in rows
+                if row["way"] == way and row["seen"] == n and row["tau"] is not None
+            ]
+            cells.append(f"{statistics.mean(taus):.2f}" if taus else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
