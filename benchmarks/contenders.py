@@ -10,9 +10,11 @@ UNSCREENED = {
     "shrink_from": 1,
     "budget_prior": False,
     "align": False,
+    "size_weight": 0.0,
 }
 """All that is sampled is evaluated, the second stage shrinks what one removal leaves, the first
-policy prefers to keep layers whatever the budget, and widths are of any step."""
+policy prefers to keep layers whatever the budget, widths are of any step, and brief trainings are
+compared by their accuracy alone."""
 
 SCREENED = {"screen": 8, "shrink_from": 3}
 """Of eight decisions guesses choose one; three removals go on into the second stage."""
@@ -58,8 +60,11 @@ NO_SEARCH = {
 SCREENED_POLICIES = "policies, blocks, budget prior, screened"
 ALIGNED = f"{SCREENED_POLICIES}, aligned"
 ZERO_COST = f"{SCREENED_POLICIES}, zero-cost"
-DEFAULT = f"{ALIGNED}, zero-cost"
+ALIGNED_ZERO_COST = f"{ALIGNED}, zero-cost"
+BY_SIZE = f"{ZERO_COST}, by size"
+DEFAULT = f"{ALIGNED_ZERO_COST}, by size"
 """What `recipe: fast` does by itself. Without a limit on time it is the same without `aligned`."""
+_SIZE = {"zero_cost": True, "size_weight": 0.2}
 
 SHIPPED = "policies, shipped start"
 SHIPPED_SCREENED = f"{SHIPPED}, screened"
@@ -72,7 +77,9 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     SCREENED_POLICIES: {**BLOCKS, **BY_BUDGET, **SCREENED},
     ALIGNED: {**BLOCKS, **BY_BUDGET, **SCREENED, "align": True},
     ZERO_COST: {**BLOCKS, **BY_BUDGET, **SCREENED, "zero_cost": True},
-    DEFAULT: {**BLOCKS, **BY_BUDGET, **SCREENED, "zero_cost": True, "align": True},
+    ALIGNED_ZERO_COST: {**BLOCKS, **BY_BUDGET, **SCREENED, "zero_cost": True, "align": True},
+    BY_SIZE: {**BLOCKS, **BY_BUDGET, **SCREENED, **_SIZE},
+    DEFAULT: {**BLOCKS, **BY_BUDGET, **SCREENED, **_SIZE, "align": True},
     SHIPPED: BLOCKS,
     SHIPPED_SCREENED: {**BLOCKS, **BY_BUDGET, **SCREENED},
     "policies, masks": {**UNITS, "strategy": "policies", "mask": True},

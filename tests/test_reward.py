@@ -160,7 +160,7 @@ def test_by_accuracy_a_budget_makes_small_ones_no_better():
 
 
 @given(accuracy=UNIT, few=st.floats(0.01, 1.0), more=st.floats(1.0, 10.0))
-def test_more_activations_promise_more(accuracy, few, more):
+def test_a_larger_share_promises_more(accuracy, few, more):
     promised = [expected_accuracy(accuracy, share, 0.5) for share in (few, few * more)]
     assert 0.0 <= promised[0] <= promised[1] <= 1.0
     assert promised[0] <= accuracy + 1e-12
@@ -177,7 +177,7 @@ def test_the_expected_accuracy_by_hand():
 @pytest.mark.parametrize("satisfied", [True, False])
 def test_only_the_formula_of_accuracy_rewards_what_is_expected(satisfied):
     how = {"teacher_accuracy": 0.9, "compression": 0.5, "epsilon": 1.0, "satisfied": satisfied}
-    promised = {"activations": 0.25, "activations_weight": 1.0}
+    promised = {"promise": 0.25}
     for formula in ("paper", "naive"):
         plain, other = (
             score(accuracy=0.5, formula=formula, **how, **more) for more in ({}, promised)
@@ -251,7 +251,7 @@ def test_accuracy_that_does_not_matter_does_not_change_the_reward(accuracy, C, s
         (lambda: reward(93.0, 0.9, 0.5), "93.0"),
         (lambda: reward(0.5, 0.9, math.nan), "nan"),
         (lambda: naive_reward(1.1, 0.5), "1.1"),
-        (lambda: expected_accuracy(0.5, 0.0, 1.0), "activations=0.0"),
+        (lambda: expected_accuracy(0.5, 0.0, 1.0), "share=0.0"),
         (lambda: expected_accuracy(0.5, 0.5, -1.0), "weight=-1.0"),
         (lambda: expected_accuracy(1.5, 0.5, 1.0), "accuracy must be a fraction"),
         (lambda: epsilon(-1), "t=-1"),

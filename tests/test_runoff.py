@@ -63,7 +63,7 @@ def test_the_best_few_train_again_and_the_best_of_them_is_the_student(tmp_path: 
     assert [f"{key}x4" for key in best_keys(briefly, 3)] == [c.key for c in longer]
     assert all(c.state.value == "trained" and c.satisfied for c in longer)
     assert all(c.expected != c.accuracy for c in briefly if c.accuracy)
-    assert all(c.expected == c.accuracy for c in longer), "activations count no more"
+    assert all(c.expected == c.accuracy for c in longer), "sizes count no more"
     highest = max(c.accuracy or 0.0 for c in longer)
     choice = read_json(tmp_path / "run" / "checkpoints" / "choice.json")
     assert choice["candidate"] in {c.id for c in longer if c.accuracy == highest}

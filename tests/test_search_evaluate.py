@@ -59,15 +59,17 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 def test_inside_the_budget_is_trained(make: Make) -> None:
     limits = "{metric: params, max: 40%}", "{metric: latency, stat: p50, max: 90%}"
-    bench = make(*limits, activations_weight=0.5)
+    bench = make(*limits, activations_weight=0.5, size_weight=0.25)
     row, counts = bench(NARROW), count_graph(bench.evaluator.planner.plan(NARROW))
     assert (row.state, row.satisfied, row.reason, row.same_as) == (State.TRAINED, True, None, None)
     assert row.actions == (1, 2)
     assert Decision.from_json(row.decision) == NARROW
     assert row.accuracy is not None
     assert row.reward == row.terms["base"]
-    share = counts.elements / count_graph(bench.evaluator.planner.teacher).elements
-    assert row.expected == expected_accuracy(row.accuracy, share, 0.5) < row.accuracy
+    whole = count_graph(bench.evaluator.planner.teacher)
+    size = counts.params * counts.flops / (whole.params * whole.flops)
+    promise = (counts.elements / whole.elements) ** 0.5 * size**0.25
+    assert row.expected == expected_accuracy(row.accuracy, promise, 1.0) < row.accuracy
     assert row.reward == row.expected / bench.evaluator.rows.teacher_accuracy
     assert set(PHASES) - {SET_UP} == set(row.seconds)
     assert bench.evaluator.ledger.candidates() == [row]
@@ -83,7 +85,7 @@ def test_by_the_papers_reward_or_without_a_budget_small_ones_earn_more(
     bench = make(*rows, formula=formula)
     row = bench(NARROW)
     assert row.accuracy is not None and row.satisfied
-    C = 1 - row.cost["params"]["value"] / bench.evaluator.rows.teacher_params
+    C = 1 - row.cost["params"]["value"] / bench.evaluator.rows.teacher.params
     assert row.reward == reward(row.accuracy, bench.evaluator.rows.teacher_accuracy, C)
 
 
@@ -156,7 +158,8 @@ def test_while_the_budget_does_not_count_in_full_it_is_trained(make: Make) -> No
 
 def test_larger_than_the_teacher_is_not_trained(make: Make) -> None:
     bench = make()
-    bench.evaluator.rows.teacher_params = 314
+    rows = bench.evaluator.rows
+    rows.teacher = replace(rows.teacher, params=314)
     row = bench(NARROW, epsilon=1.0)
     assert (row.state, row.reward) == (State.SKIPPED, -1.0)
     assert row.reason == "it has more parameters than the teacher"

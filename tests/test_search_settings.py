@@ -139,7 +139,8 @@ def test_the_final_training_is_augmented_as_suits_the_data() -> None:
 def test_without_limits_nothing_looks_at_accuracy_alone() -> None:
     fast = RECIPES["fast"]
     assert (fast.choose_by, fast.formula) == ("accuracy", "accuracy")
-    changed = {"choose_by": "reward", "formula": "paper", "activations_weight": 0.0}
+    rewarded = {"choose_by": "reward", "formula": "paper"}
+    changed = {**rewarded, "activations_weight": 0.0, "size_weight": 0.0}
     assert fast.unlimited() == build_settings(fast, changed)
     naive = build_settings("paper", {"formula": "naive"})
     assert naive.unlimited() == naive and RECIPES["paper"].unlimited() == RECIPES["paper"]

@@ -42,6 +42,7 @@ RECIPES: dict[str, Settings] = {
         near_miss=0.5,
         formula="accuracy",
         choose_by="accuracy",
+        size_weight=0.2,
         runoff=5,
         runoff_epochs=6,
         train=STUDENT_RECIPES["fast-search"],

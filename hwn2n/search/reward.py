@@ -81,23 +81,21 @@ def accuracy_reward(accuracy: float, teacher_accuracy: float) -> float:
     return accuracy / teacher_accuracy
 
 
-def expected_accuracy(accuracy: float, activations: float, weight: float) -> float:
-    """Return the brief accuracy with its log-odds moved by weight * ln(activations).
+def expected_accuracy(accuracy: float, share: float, weight: float) -> float:
+    """Return the brief accuracy with its log-odds moved by weight * ln(share).
 
-    Not in the paper. Of two networks of one size, the one with more activations (the elements of
-    all outputs for one image) learns more slowly and ends higher: a brief training ranks them as
-    they learn, and this moves the ranking towards how they end (benchmarks/proxies.py).
+    Not in the paper. A brief training ranks networks as they learn, and some learn more slowly and
+    end higher: of networks inside one budget those with more of what it leaves free. This moves the
+    ranking towards how they end (benchmarks/gains.py, benchmarks/proxies.py).
 
-    activations: of the student, as a share of the teacher's, > 0. weight: 0 changes nothing.
+    share: of the teacher's size or activations, > 0. weight: 0 changes nothing.
     """
     _check_accuracy("accuracy", accuracy)
-    if not (activations > 0.0 and weight >= 0.0):
-        raise InputError(
-            f"activations must be > 0 and their weight >= 0, but got {activations=} and {weight=}"
-        )
+    if not (share > 0.0 and weight >= 0.0):
+        raise InputError(f"a share must be > 0 and its weight >= 0, but got {share=} and {weight=}")
     if weight == 0.0 or accuracy in (0.0, 1.0):
         return accuracy
-    odds = accuracy / (1.0 - accuracy) * activations**weight
+    odds = accuracy / (1.0 - accuracy) * share**weight
     return odds / (1.0 + odds)
 
 
@@ -184,8 +182,7 @@ def score(
     formula: Formula = "paper",
     violation: float | None = None,
     near_miss_weight: float = 0.0,
-    activations: float = 1.0,
-    activations_weight: float = 0.0,
+    promise: float = 1.0,
 ) -> RewardTerms:
     """Return the reward of one candidate with its terms (sections 3.3 and 3.3.1).
 
@@ -196,16 +193,15 @@ def score(
         the budget and `reward` outside, where being smaller is still what is wanted, both of the
         expected accuracy. It earns a candidate outside no more than one inside, since
         C (2 - C) <= 1.
-    activations, activations_weight: see `expected_accuracy`.
+    promise: what the odds of the accuracy are multiplied by where it is compared, a share to the
+        power of its weight: see `expected_accuracy`.
     violation, near_miss_weight: see `near_miss`; without a violation nothing is added.
     """
     if formula not in get_args(Formula):
         raise InputError(
             f"the reward formula must be one of {', '.join(get_args(Formula))}, but got {formula!r}"
         )
-    expected = (
-        None if accuracy is None else expected_accuracy(accuracy, activations, activations_weight)
-    )
+    expected = None if accuracy is None else expected_accuracy(accuracy, promise, 1.0)
     judged = expected if formula == "accuracy" else accuracy
     if degenerate or compression is None or compression < 0.0:
         base: float | None = DEGENERATE_REWARD

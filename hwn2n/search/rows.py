@@ -85,8 +85,7 @@ class RowWriter:
         self.measured = tuple(measured)
         self.settings = settings
         self.teacher_accuracy = teacher_accuracy
-        self.teacher_params = teacher.params
-        self.teacher_activations = teacher.elements
+        self.teacher = teacher
 
     def row(self, work: Work) -> Candidate:
         """The row of a proposal whose work is done."""
@@ -196,14 +195,22 @@ class RowWriter:
             formula=self.settings.formula,
             violation=None if satisfied or degenerate else _violation(constraints, cost),
             near_miss_weight=self.settings.near_miss,
-            activations=work.planned.activations / self.teacher_activations if work.planned else 1,
-            # they say what a brief training does not: after a longer one they mislead
-            activations_weight=0.0 if work.longer else self.settings.activations_weight,
+            # sizes say what a brief training does not: after a longer one they mislead
+            promise=1.0 if work.longer or not work.planned else self._promise(work.planned),
+        )
+
+    def _promise(self, planned: Planned) -> float:
+        """What the odds of a brief accuracy are multiplied by, for what the network is."""
+        settings, cost, whole = self.settings, planned.cost, self.teacher
+        size = max(1.0, cost["params"].value * cost["flops"].value)
+        promise = (size / max(1, whole.params * whole.flops)) ** settings.size_weight
+        return float(
+            promise * (planned.activations / whole.elements) ** settings.activations_weight
         )
 
     def compression(self, cost: Cost) -> float:
         """C of a network of this cost."""
-        return compression(int(cost["params"].value), self.teacher_params)
+        return compression(int(cost["params"].value), self.teacher.params)
 
 
 def earlier_readings(before: Sequence[Candidate], measured: Sequence[str]) -> Beside | None:

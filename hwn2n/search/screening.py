@@ -77,7 +77,9 @@ class Screening:
         self._seen = brief
         self._known = {name_of(c.decision): c for c in brief}
         known = [c for c in brief if c.state in (State.TRAINED, State.REUSED)]
-        self.predictor.fit(known, SIZE_SLOPE if self.hinted else 0.0)
+        # what is guessed are expected accuracies, which have a slope of their own
+        own = self.evaluator.settings.size_weight
+        self.predictor.fit(known, SIZE_SLOPE + own if self.hinted else 0.0)
 
     @property
     def hinted(self) -> bool:

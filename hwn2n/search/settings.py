@@ -77,6 +77,12 @@ class Settings(StrategySettings):
         description="what the logarithm of a candidate's activations adds to the log-odds of its "
         "accuracy where those of brief trainings are compared (reward.py); 0 = nothing",
     )
+    size_weight: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="the same of its parameters times FLOPs; 0 = nothing",
+    )
     choose_by: Literal["reward", "accuracy"] = Field(
         "reward",
         description="what makes a candidate inside the budget the student; without a budget it is "
@@ -122,8 +128,8 @@ class Settings(StrategySettings):
         network would be the teacher.
         """
         formula = "paper" if self.formula == "accuracy" else self.formula
-        rewarded = {"choose_by": "reward", "formula": formula, "activations_weight": 0.0}
-        return self.model_copy(update=rewarded)
+        rewarded = {"choose_by": "reward", "formula": formula}
+        return self.model_copy(update={**rewarded, "activations_weight": 0.0, "size_weight": 0.0})
 
     @field_validator("train", "final", mode="wrap")
     @classmethod

@@ -83,7 +83,7 @@
       candidate.accuracy === null ? "not trained" : percent(candidate.accuracy),
     ]);
     if (candidate.expected !== candidate.accuracy)
-      rows.push(["compared as", percent(candidate.expected) + " (with its activations)"]);
+      rows.push(["compared as", percent(candidate.expected) + " (for its size)"]);
     for (const [name, label] of Object.entries(data.columns))
       if (name in candidate.cost) rows.push([label, candidate.cost[name]]);
     if (candidate.compression !== null && candidate.compression !== undefined)

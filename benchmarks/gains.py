@@ -1,0 +1,133 @@
+"""Which networks does a longer training lift? Brief and run-off accuracies of finished ledgers.
+
+    python -m benchmarks.gains --name cifar10-flops-20 RUN RUN ...
+
+All that competed in a run-off has two accuracies on the same validation images: after the brief
+training that every candidate has, and after the longer one. Shown is, within searches, Kendall's
+tau of the brief accuracy with the longer one where size counts beside it by some weight
+(`hwn2n.search.reward.expected_accuracy`), and what least squares say: the longer accuracy's
+log-odds by the brief one's and by the logarithm of parameters times FLOPs. Finalists were chosen by
+their brief accuracy, so a tau is lower than one of all candidates. No network is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from benchmarks.provenance import made_here
+from benchmarks.runs import RESULTS
+from hwn2n.network.decision import name_of
+from hwn2n.run.folder import RunFolder, write_json
+from hwn2n.run.ledger import Ledger
+from hwn2n.search.reward import expected_accuracy
+from hwn2n.search.runoff import STAGE as RUNOFF
+
+WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8)
+"""Of the size beside the brief accuracy."""
+
+
+def main() -> None:
+    """Read the ledgers, print the table and write it down."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--name", required=True, help="of the results file")
+    parser.add_argument("found", type=Path, nargs="+", metavar="RUN", help="folders of runs")
+    options = parser.parse_args()
+    rows = [row for folder in options.found for row in finalists(folder)]
+    content = {
+        "command": f"python -m benchmarks.gains --name {options.name} RUN...",
+        **made_here(),
+        "rows": rows,
+        "table": table(rows),
+    }
+    write_json(RESULTS / f"gains-{options.name}.json", content)
+    print(content["table"])
+
+
+def finalists(folder: Path) -> list[dict[str, Any]]:
+    """What competed in the run-off of a search: its size, and both accuracies."""
+    ledger = Ledger(RunFolder(folder).ledger)
+    candidates = ledger.candidates()
+    ledger.close()
+    brief: dict[str, float] = {}
+    for one in candidates:
+        if one.stage != RUNOFF and one.accuracy is not None:
+            brief.setdefault(name_of(one.decision), one.accuracy)
+    return [
+        {
+            # the case and the strategy, as benchmarks.strategies names its folders
+            "run": "/".join(folder.resolve().parts[-2:]),
+            "key": one.key,
+            "params": one.cost["params"]["value"],
+            "flops": one.cost["flops"]["value"],
+            "brief": brief[name_of(one.decision)],
+            "longer": one.accuracy,
+        }
+        for one in candidates
+        # one that was made narrower for its measured limits had no brief training
+        if one.stage == RUNOFF and one.accuracy is not None and name_of(one.decision) in brief
+    ]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: a line for each weight of the size, then one of the least squares."""
+    names = [row["run"] for row in rows]
+    runs = [[r for r in rows if r["run"] == name] for name in dict.fromkeys(names)]
+    runs = [run for run in runs if len(run) > 2]
+    lines = [
+        "| ranked by | searches | networks | tau with the run-off, within searches |",
+        "|---|---|---|---|",
+    ]
+    for weight in WEIGHTS:
+        taus = []
+        for run in runs:
+            promised = [
+                expected_accuracy(r["brief"], _size(r) / _size(run[0]), weight) for r in run
+            ]
+            taus.append(float(kendalltau(promised, [r["longer"] for r in run]).statistic))
+        lines.append(
+            f"| brief training, size weighed {weight:g} | {len(runs)} "
+            f"| {sum(map(len, runs))} | {statistics.mean(taus):.2f} |"
+        )
+    of_brief, of_size, without, beside = _squares(runs)
+    lines += [
+        "",
+        f"Least squares within searches: log-odds of the run-off = {of_brief:.2f} x those of the "
+        f"brief training + {of_size:.2f} x ln(params x FLOPs); what is left has a standard "
+        f"deviation of {beside:.3f}, and of {without:.3f} without the size.",
+    ]
+    return "\n".join(lines)
+
+
+def _size(row: dict[str, Any]) -> float:
+    return float(row["params"] * row["flops"])
+
+
+def _squares(runs: Sequence[Sequence[dict[str, Any]]]) -> tuple[float, float, float, float]:
+    """The two slopes, and the deviations of the rest without and with the size."""
+    inputs, outputs = [], []
+    for run in runs:
+        given = np.array([[_log_odds(r["brief"]), math.log(_size(r))] for r in run])
+        longer = np.array([_log_odds(r["longer"]) for r in run])
+        inputs.append(given - given.mean(axis=0))
+        outputs.append(longer - longer.mean())
+    x, y = np.concatenate(inputs), np.concatenate(outputs)
+    alone = np.linalg.lstsq(x[:, :1], y, rcond=None)[0]
+    both = np.linalg.lstsq(x, y, rcond=None)[0]
+    rest = [float(np.std(y - x[:, :1] @ alone)), float(np.std(y - x @ both))]
+    return float(both[0]), float(both[1]), rest[0], rest[1]
+
+
+def _log_odds(accuracy: float) -> float:
+    return math.log(accuracy / (1 - accuracy))
+
+
+if __name__ == "__main__":
+    main()
