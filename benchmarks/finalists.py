@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.ledgers import brief_accuracies, candidates_of, run_name
 from benchmarks.rankings import with_interval
 from benchmarks.runs import RESULTS, public_name
 from benchmarks.searched import activations
 from benchmarks.study import Study, known_rows, open_study, study_parser, write_study
 from hwn2n.network.decision import Decision, name_of
 from hwn2n.run.folder import RunFolder, read_json
-from hwn2n.run.ledger import Ledger
 from hwn2n.search.finish import FINAL
 from hwn2n.search.reward import expected_accuracy
 from hwn2n.search.runoff import STAGE as RUNOFF
@@ -71,20 +71,14 @@ def main() -> None:
 def finalists(folder: Path) -> list[dict[str, Any]]:
     """What the ledger of a run has of each network of its run-off, and where the winner ended."""
     run = RunFolder(folder)
-    ledger = Ledger(run.ledger)
-    candidates = ledger.candidates()
-    ledger.close()
-    brief: dict[str, float] = {}
-    for one in candidates:
-        if one.stage != RUNOFF and one.accuracy is not None:
-            brief.setdefault(name_of(one.decision), one.accuracy)
+    candidates = candidates_of(folder)
+    brief = brief_accuracies(candidates)
     winner = read_json(run.choice)["candidate"]
     student = read_json(run.result)["student"]
     whole = not student.get("narrowed")  # else what was trained is another network
     return [
         {
-            # the case and the strategy, as benchmarks.strategies names its folders
-            "run": "/".join(folder.resolve().parts[-2:]),
+            "run": run_name(folder),
             "key": one.key,
             "decision": one.decision,
             "brief": brief[name_of(one.decision)],

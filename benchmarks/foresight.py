@@ -13,24 +13,21 @@ No network is trained.
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from scipy.stats import kendalltau
 
-from benchmarks.provenance import made_here
-from benchmarks.runs import RESULTS
+from benchmarks.ledgers import briefly_trained, candidates_of, run_name, write_reading
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, latest
-from hwn2n.run.folder import RunFolder, read_json, write_json
-from hwn2n.run.ledger import Ledger
+from hwn2n.run.folder import RunFolder, read_json
 from hwn2n.search.predictor import LEAST, SIZE_SLOPE, AccuracyPredictor
-from hwn2n.search.runoff import STAGE as RUNOFF
 from hwn2n.search.settings import settings_from_json
 
 SEEN = (LEAST, 11, 16, 21)
@@ -47,32 +44,17 @@ Guess = Callable[[AccuracyPredictor, Sequence[Candidate], Sequence[Candidate]], 
 
 def main() -> None:
     """Guess, print the table and write it down."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--name", required=True, help="of the results file")
-    parser.add_argument("found", type=Path, nargs="+", metavar="RUN", help="folders of runs")
-    options = parser.parse_args()
-    rows = [row for folder in options.found for row in foreseen(folder)]
-    content = {
-        "command": f"python -m benchmarks.foresight --name {options.name} RUN...",
-        **made_here(),
-        "rows": rows,
-        "table": table(rows),
-    }
-    write_json(RESULTS / f"foresight-{options.name}.json", content)
-    print(content["table"])
+    write_reading("foresight", __doc__, foreseen, table)
 
 
-def foreseen(folder: Path) -> list[dict[str, object]]:
+def foreseen(folder: Path) -> list[dict[str, Any]]:
     """A row for each number of candidates seen and each way to guess: the tau of the rest."""
     run = RunFolder(folder)
     teacher = read_json(run.teacher_architecture)
     planner = Planner(Architecture.from_json(teacher, source=str(run.teacher_architecture)))
     granularity = settings_from_json(read_json(run.config)["settings"]).granularity
-    ledger = Ledger(run.ledger)
-    brief = [c for c in ledger.candidates() if c.stage != RUNOFF and c.accuracy is not None]
-    ledger.close()
-    candidates = latest(brief)
-    rows: list[dict[str, object]] = []
+    candidates = latest(briefly_trained(candidates_of(folder)))
+    rows: list[dict[str, Any]] = []
     for seen in (n for n in SEEN if n + LATER <= len(candidates)):
         known, later = candidates[:seen], candidates[seen:]
         truth = [c.accuracy for c in later]
@@ -81,8 +63,7 @@ def foreseen(folder: Path) -> list[dict[str, object]]:
             tau = float(kendalltau(found, truth).statistic)
             rows.append(
                 {
-                    # the case and the strategy, as benchmarks.strategies names its folders
-                    "run": "/".join(folder.resolve().parts[-2:]),
+                    "run": run_name(folder),
                     "seen": seen,
                     "later": len(later),
                     "way": way,
@@ -122,7 +103,7 @@ def ways() -> dict[str, Guess]:
     }
 
 
-def table(rows: Sequence[dict[str, object]]) -> str:
+def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown: a line for each way to guess, a column for each number of candidates seen."""
     seen = [n for n in SEEN if any(row["seen"] == n for row in rows)]
     runs = {n: len({row["run"] for row in rows if row["seen"] == n}) for n in seen}
@@ -132,7 +113,7 @@ def table(rows: Sequence[dict[str, object]]) -> str:
         cells = [way]
         for n in seen:
             taus = [
-                float(str(row["tau"]))
+                float(row["tau"])
                 for row in rows
                 if row["way"] == way and row["seen"] == n and row["tau"] is not None
             ]

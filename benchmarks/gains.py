@@ -12,7 +12,6 @@ their brief accuracy, so a tau is lower than one of all candidates. No network i
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 from collections.abc import Sequence
@@ -22,11 +21,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from benchmarks.provenance import made_here
-from benchmarks.runs import RESULTS
+from benchmarks.ledgers import brief_accuracies, candidates_of, run_name, write_reading
 from hwn2n.network.decision import name_of
-from hwn2n.run.folder import RunFolder, write_json
-from hwn2n.run.ledger import Ledger
 from hwn2n.search.reward import expected_accuracy
 from hwn2n.search.runoff import STAGE as RUNOFF
 
@@ -36,34 +32,16 @@ WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.8)
 
 def main() -> None:
     """Read the ledgers, print the table and write it down."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--name", required=True, help="of the results file")
-    parser.add_argument("found", type=Path, nargs="+", metavar="RUN", help="folders of runs")
-    options = parser.parse_args()
-    rows = [row for folder in options.found for row in finalists(folder)]
-    content = {
-        "command": f"python -m benchmarks.gains --name {options.name} RUN...",
-        **made_here(),
-        "rows": rows,
-        "table": table(rows),
-    }
-    write_json(RESULTS / f"gains-{options.name}.json", content)
-    print(content["table"])
+    write_reading("gains", __doc__, finalists, table)
 
 
 def finalists(folder: Path) -> list[dict[str, Any]]:
     """What competed in the run-off of a search: its size, and both accuracies."""
-    ledger = Ledger(RunFolder(folder).ledger)
-    candidates = ledger.candidates()
-    ledger.close()
-    brief: dict[str, float] = {}
-    for one in candidates:
-        if one.stage != RUNOFF and one.accuracy is not None:
-            brief.setdefault(name_of(one.decision), one.accuracy)
+    candidates = candidates_of(folder)
+    brief = brief_accuracies(candidates)
     return [
         {
-            # the case and the strategy, as benchmarks.strategies names its folders
-            "run": "/".join(folder.resolve().parts[-2:]),
+            "run": run_name(folder),
             "key": one.key,
             "params": one.cost["params"]["value"],
             "flops": one.cost["flops"]["value"],

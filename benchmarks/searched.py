@@ -23,15 +23,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.ledgers import briefly_trained, candidates_of
 from benchmarks.rankings import with_interval
 from benchmarks.runs import RESULTS, public_name
 from benchmarks.study import Study, known_rows, open_study, study_parser, write_study
 from hwn2n.network.decision import NOTHING, Decision, name_of
-from hwn2n.run.folder import RunFolder
-from hwn2n.run.ledger import Ledger
 from hwn2n.search.reward import expected_accuracy
 from hwn2n.search.rounds import ANCHOR
-from hwn2n.search.runoff import STAGE as RUNOFF
 from hwn2n.search.school import School
 
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)
@@ -111,11 +109,9 @@ def drawn(study: Study, runs: Sequence[Path], wanted: int) -> Iterator[tuple[flo
     """(brief accuracy, decision) of candidates of these runs, from few activations to many."""
     found: dict[str, tuple[float, Decision]] = {}
     for folder in runs:
-        ledger = Ledger(RunFolder(folder).ledger)
-        for row in ledger.candidates():
-            if row.stage not in (ANCHOR.stage, RUNOFF) and row.accuracy is not None and row.key:
+        for row in briefly_trained(candidates_of(folder)):
+            if row.stage != ANCHOR.stage and row.accuracy is not None and row.key:
                 found.setdefault(row.key, (row.accuracy, Decision.from_json(row.decision)))
-        ledger.close()
     ranked = sorted(found.values(), key=lambda one: activations(study, one[1]))
     generator = random.Random(0)
     for part in range(wanted):
