@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from hwn2n.commands.check import check
     from hwn2n.commands.compare import compare
     from hwn2n.commands.compare_runs import compare_runs
-    from hwn2n.commands.compress import compress, resume
+    from hwn2n.commands.compress import compress
     from hwn2n.commands.export import export
     from hwn2n.commands.inspect import inspect
     from hwn2n.commands.profile import profile
     from hwn2n.commands.report import report
+    from hwn2n.commands.resume import resume
     from hwn2n.commands.teach import teach
 
 try:
@@ -51,7 +52,7 @@ _HOMES = {
     "inspect": "hwn2n.commands.inspect",
     "profile": "hwn2n.commands.profile",
     "report": "hwn2n.commands.report",
-    "resume": "hwn2n.commands.compress",
+    "resume": "hwn2n.commands.resume",
     "teach": "hwn2n.commands.teach",
 }
 

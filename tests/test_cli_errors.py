@@ -283,10 +283,10 @@ BAD_COMPRESSIONS: dict[str, tuple[int, list[str], str]] = {
         ["compress", "teacher.pt", "--resume", "full"],
         "--resume must stand without TEACHER",
     ),
-    "resume with a setting": (
+    "resume with a seed": (
         2,
-        ["compress", "--resume", "full", "--set", "seed=1"],
-        "--resume must stand without --set",
+        ["compress", "--resume", "full", "--seed", "1"],
+        "--resume must stand without --seed",
     ),
     "input shape": (2, compress("teacher.pt", "--input-shape", "8,8"), "--input-shape must be"),
 }

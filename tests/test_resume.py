@@ -193,9 +193,9 @@ def test_a_run_that_ends_while_the_data_is_read_is_not_proven_again(
     path = tmp_path / "run" / "result.json"
     content = path.read_bytes()
     path.unlink()
-    monkeypatch.setattr("hwn2n.commands.compress.prove", lambda *_: pytest.fail("proven again"))
+    monkeypatch.setattr("hwn2n.commands.work.prove", lambda *_: pytest.fail("proven again"))
     monkeypatch.setattr(
-        "hwn2n.commands.compress.check_same_data",
+        "hwn2n.commands.resume.check_same_data",
         lambda *_: path.write_bytes(content),  # as another process may do just then
     )
     given = {"data": small.small_data(), "target": small.CalmTarget()}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hwn2n.commands.compress import Result
 
 _RAY = ("ray", "ray_cpus", "ray_gpus", "ray_measure_resource")
-WITH_RESUME = frozenset({"context", "resume", "threads", "json", "quiet", *_RAY})
+WITH_RESUME = frozenset({"context", "resume", "set_", "threads", "json", "quiet", *_RAY})
 """Parameters that may stand beside --resume: all others are those of the run, which stay."""
 
 AUTO: Literal["auto"] = "auto"
@@ -52,7 +52,7 @@ def compress(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run; alone."),
+        typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run."),
     ] = None,
     recipe: Annotated[
         str, typer.Option("--recipe", metavar="paper|fast", help="The settings to start from.")
@@ -120,6 +120,7 @@ def compress(
       hwn2n compress teacher.pt --budget budgets/demo.yaml --data digits --set final.epochs=10
       hwn2n compress teacher.pt --budget budgets/demo.yaml --data digits --ray local --threads 1
       hwn2n compress --resume runs/first
+      hwn2n compress --resume runs/first --set final.lr=0.001
     """
     context.obj.json = json
     if resume is not None:
@@ -135,7 +136,8 @@ def compress(
     )
     shape, size = options.image_shape(input_shape), options.validation_size(validation)
 
-    from hwn2n.commands import compress as commands
+    from hwn2n.commands.compress import compress as begin
+    from hwn2n.commands.resume import resume as go_on
     from hwn2n.search.settings_file import load_overrides
 
     if config is not None:
@@ -146,9 +148,11 @@ def compress(
     try:
         with stop.on_ctrl_c():
             if resume is not None:
-                result = commands.resume(resume, ray=workers, reporter=reporter, stop=stop)
+                result = go_on(
+                    resume, overrides=overrides, ray=workers, reporter=reporter, stop=stop
+                )
             else:
-                result = commands.compress(
+                result = begin(
                     teacher or "",
                     budget=budget,
                     data=data or "",
@@ -189,7 +193,8 @@ def _check_alone(context: typer.Context) -> None:
             shown = "TEACHER" if name == "teacher" else parameter.opts[0]
             raise InputError(
                 f"--resume must stand without {shown}: a run goes on as it was begun; only "
-                "--threads, --ray and its options, --json and --quiet may be given again"
+                "--set of the final training, --threads, --ray and its options, --json and --quiet "
+                "may stand beside it"
             )
 
 

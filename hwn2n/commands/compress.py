@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,44 +13,33 @@ import torch
 from torch import nn
 
 from hwn2n.budget.load import load_budget
-from hwn2n.commands.report import reported
 from hwn2n.commands.request import (
     UNCONSTRAINED,
     Request,
     as_taught,
-    check_same_data,
-    check_same_teacher,
-    read_request,
     stored_target,
     write_request,
 )
-from hwn2n.commands.result import Result, judged, prove, read_result
+from hwn2n.commands.result import Result
 from hwn2n.commands.site import site_of, workers_of
-from hwn2n.commands.starting import starting_policies
 from hwn2n.commands.subject import target_of
+from hwn2n.commands.work import work
 from hwn2n.distil.data_options import plain_options, whole_number
 from hwn2n.distil.datasets import Data
-from hwn2n.errors import InterruptedRunError
 from hwn2n.hardware.device import check_device
 from hwn2n.hardware.target import Target
 from hwn2n.network.files import Teacher
-from hwn2n.run.clock import Clock
 from hwn2n.run.folder import IN_MEMORY, RunFolder, default_folder
 from hwn2n.run.lock import working_on
 from hwn2n.run.progress import Reporter, Silent
-from hwn2n.run.scalars import with_scalars
 from hwn2n.run.stop import Stop
-from hwn2n.search.assemble import Workbench, assemble
-from hwn2n.search.choose import choose
+from hwn2n.search.assemble import assemble
 from hwn2n.search.executors import RayOptions
-from hwn2n.search.finish import train_student
-from hwn2n.search.loop import Rounds, run_search
 from hwn2n.search.policies.shipped import shipped_policies
 from hwn2n.search.recipes import build_settings, suited_to
-from hwn2n.search.rounds import SEARCH
 from hwn2n.search.settings import Settings
 
-__all__ = ["Result", "compress", "resume"]
+__all__ = ["Result", "compress"]
 
 
 def compress(
@@ -145,99 +133,7 @@ def compress(
         except BaseException:
             folder.discard()  # refused before any training: the same --out can be used again
             raise
-        return _run(bench, folder, reporter, stop or Stop())
-
-
-def resume(
-    folder: str | os.PathLike[str],
-    *,
-    model: nn.Module | Teacher | None = None,
-    data: Data | None = None,
-    target: Target | None = None,
-    ray: str | RayOptions | None = None,
-    reporter: Reporter | None = None,
-    stop: Stop | None = None,
-) -> Result:
-    """Go on with a run that was interrupted, however it was; a complete one gives its result.
-
-    `model`, `data` and `target` are needed only where the run was given objects. `ray` is as for
-    `compress`, and need not be what the run was begun with.
-    """
-    workers = workers_of(ray)
-    opened = RunFolder.open(Path(folder))
-    request, budget, weights = read_request(opened)
-    if opened.result.exists():
-        return judged(read_result(opened))
-    check_device(request.settings.device)
-    chosen = request.load_target(target)
-    teacher = request.load_teacher(model)
-    check_same_teacher(teacher, weights, opened)
-    loaded_data = request.load_data(data)
-    check_same_data(loaded_data, opened)
-    loaded_data.test()
-    reporter = reporter or Silent()
-    with working_on(opened), ExitStack() as stack:
-        if opened.result.exists():  # another process ended the run while the data was read
-            return judged(read_result(opened))
-        site = stack.enter_context(site_of(workers, reporter))
-        bench = assemble(
-            teacher=teacher,
-            data=loaded_data,
-            budget=budget,
-            target=chosen,
-            settings=request.settings,
-            folder=opened,
-            site=site,
-        )
-        return _run(bench, opened, reporter, stop or Stop())
-
-
-def _run(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -> Result:
-    """Search, choose, train, prove. Each part goes on from what the folder already has of it."""
-    try:
-        with (
-            reported(folder, bench.planner, reporter),
-            with_scalars(reporter, bench.ledger, folder) as watched,
-        ):
-            return _work(bench, folder, watched, stop)
-    finally:
-        bench.evaluator.executor.close()
-        bench.ledger.close()
-
-
-def _work(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -> Result:
-    """The same; how it ends is reported by who calls."""
-    clock = Clock(bench.ledger)
-    try:
-        if not bench.limits.at_first.rows:
-            reporter.message("there is no budget: the search is unconstrained")
-        for warning in bench.warnings:
-            reporter.message(f"warning: {warning}")
-        reporter.message(
-            f"compressing {bench.teacher.source} with recipe {bench.settings.recipe}, "
-            f"seed {bench.settings.seed}, into {folder.path}"
-        )
-        if bench.settings.round_to > 1:
-            reporter.message(f"widths are multiples of {bench.settings.round_to}")
-        rounds = Rounds(
-            planner=bench.planner,
-            evaluator=bench.evaluator,
-            ledger=bench.ledger,
-            folder=folder,
-            settings=bench.settings,
-            reporter=reporter,
-            stop=stop,
-            clock=clock,
-        )
-        run_search(rounds, starting_policies(folder))
-        choice = choose(bench.ledger, bench.planner, bench.evaluator, folder, stop)
-        clock.lap(SEARCH)
-        student = train_student(choice, bench.school, folder, reporter, stop, clock)
-        return judged(prove(bench, choice, student, folder))
-    except (InterruptedRunError, KeyboardInterrupt) as error:
-        raise InterruptedRunError(
-            f"interrupted; go on with: hwn2n compress --resume {shlex.quote(str(folder.path))}"
-        ) from error
+        return work(bench, folder, reporter, stop or Stop())
 
 
 def _as_source(budget: str | os.PathLike[str] | Mapping[str, Any]) -> Any:

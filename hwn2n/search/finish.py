@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -68,8 +69,10 @@ def train_student(
     except DivergedError as error:
         final = school.settings.final
         raise DivergedError(
-            f"{folder.path}: the final training must stay finite, but: {error}; a new run needs a "
-            f"final.lr below {final.lr:g}, or another final.precision than {final.precision}"
+            f"{folder.path}: the final training must stay finite, but: {error}; it needs a "
+            f"final.lr below {final.lr:g}, or another final.precision than {final.precision}: "
+            f"hwn2n compress --resume {shlex.quote(str(folder.path))} "
+            f"--set final.lr={final.lr / 4:g}"
         ) from error
     clock.lap(FINAL_TRAINING)
     return student.cpu()
