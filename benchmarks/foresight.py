@@ -7,7 +7,7 @@ fits it, and ranks all that came later by the accuracy that they had after their
 run-off left out). The candidates that came later were in part chosen by such guesses, so a tau of
 these is lower than one of networks that nobody has chosen (benchmarks/guesses.py). Shown beside it:
 what it guesses without the size's slope, without knowing which layers are gone, and without both;
-other slopes; and to rank by parameters times FLOPs, which needs no candidate at all.
+other slopes; and to rank by parameters, or by parameters times FLOPs, which needs no candidate.
 No network is trained.
 """
 
@@ -36,7 +36,7 @@ SEEN = (LEAST, 11, 16, 21)
 LATER = 5
 """Of fewer later candidates nothing is said."""
 
-SLOPES = (0.15, 0.5)
+SLOPES = (0.15, 0.5, 0.8)
 """Others than the search's."""
 
 Guess = Callable[[AccuracyPredictor, Sequence[Candidate], Sequence[Candidate]], list[float]]
@@ -88,10 +88,13 @@ def ways() -> dict[str, Guess]:
 
         return guess
 
-    def size(
-        predictor: AccuracyPredictor, known: Sequence[Candidate], later: Sequence[Candidate]
-    ) -> list[float]:
-        return [c.cost["params"]["value"] * c.cost["flops"]["value"] for c in later]
+    def counted(*columns: str) -> Guess:
+        def guess(
+            predictor: AccuracyPredictor, known: Sequence[Candidate], later: Sequence[Candidate]
+        ) -> list[float]:
+            return [math.prod(c.cost[name]["value"] for name in columns) for c in later]
+
+        return guess
 
     return {
         f"slope {SIZE_SLOPE:g}, which layers are gone (the default)": fitted(SIZE_SLOPE),
@@ -99,7 +102,8 @@ def ways() -> dict[str, Guess]:
         "not told which layers are gone": fitted(SIZE_SLOPE, gone=False),
         "neither": fitted(0.0, gone=False),
         **{f"slope {slope:g}": fitted(slope) for slope in SLOPES},
-        "parameters times FLOPs, no candidate seen": size,
+        "parameters, no candidate seen": counted("params"),
+        "parameters times FLOPs, no candidate seen": counted("params", "flops"),
     }
 
 

@@ -10,8 +10,8 @@ what is counted (activations, FLOPs, parameters, operations) and in the widths, 
 the teacher's, and in which layers are gone. It follows from the rows it is given alone, so a search
 that is resumed guesses what it would have.
 
-Beforehand one thing may be known (`SIZE_SLOPE`): of networks inside one budget, those with more of
-what it leaves free tend to be more accurate, and ten trained networks tell little more than that.
+Beforehand one thing may be known (`SIZE_SLOPE`): of networks inside one budget, those with more
+parameters tend to be more accurate, and ten trained networks tell little more than that.
 The process then guesses what is left when the slope is taken away; where the slope is wrong, rows
 say so soon enough.
 """
@@ -38,9 +38,9 @@ LEAST = 8
 _MOST = 300
 """So many of the newest count: the work grows with the third power of their number."""
 SIZE_SLOPE = 0.3
-"""Of the log-odds against the logarithm of parameters times FLOPs, where size is a hint. Anything
-from 0.15 to 0.5 guesses as well (benchmarks/foresight.py)."""
-_PARAMS, _FLOPS = 2, 1
+"""Of the log-odds against the logarithm of the parameters, where size is a hint. Anything from 0.3
+to 0.8 guesses as well (benchmarks/foresight.py)."""
+_PARAMS = 2
 """Where the features have them."""
 _NEAR = 1e-3
 """Accuracies nearer to 0 or 1 than this are taken for this, whose log-odds are finite."""
@@ -113,7 +113,7 @@ class AccuracyPredictor:
 
     def _by_size(self, rows: np.ndarray) -> Any:
         """(N,) log-odds, but for a constant, that networks with these features have by size."""
-        return self._slope * (rows[:, _PARAMS] + rows[:, _FLOPS])
+        return self._slope * rows[:, _PARAMS]
 
     def _known_features(self, decision: Mapping[str, Any]) -> np.ndarray:
         """Of a decision as the ledger has it; each is counted once, for every update fits anew."""

@@ -85,10 +85,10 @@ def expected_accuracy(accuracy: float, share: float, weight: float) -> float:
     """Return the brief accuracy with its log-odds moved by weight * ln(share).
 
     Not in the paper. A brief training ranks networks as they learn, and some learn more slowly and
-    end higher: of networks inside one budget those with more of what it leaves free. This moves the
-    ranking towards how they end (benchmarks/gains.py, benchmarks/proxies.py).
+    end higher: of networks inside one budget those with more parameters. This moves the ranking
+    towards how they end (benchmarks/gains.py, benchmarks/proxies.py).
 
-    share: of the teacher's size or activations, > 0. weight: 0 changes nothing.
+    share: of the teacher's parameters or activations, > 0. weight: 0 changes nothing.
     """
     _check_accuracy("accuracy", accuracy)
     if not (share > 0.0 and weight >= 0.0):

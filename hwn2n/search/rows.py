@@ -201,9 +201,9 @@ class RowWriter:
 
     def _promise(self, planned: Planned) -> float:
         """What the odds of a brief accuracy are multiplied by, for what the network is."""
-        settings, cost, whole = self.settings, planned.cost, self.teacher
-        size = max(1.0, cost["params"].value * cost["flops"].value)
-        promise = (size / max(1, whole.params * whole.flops)) ** settings.size_weight
+        settings, whole = self.settings, self.teacher
+        size = max(1.0, planned.cost["params"].value)
+        promise = (size / max(1, whole.params)) ** settings.size_weight
         return float(
             promise * (planned.activations / whole.elements) ** settings.activations_weight
         )

@@ -8,12 +8,13 @@ them: a guess is worth less than a reward, but there are many more of them. The 
 all that it samples, which `screen: 1` does.
 
 Before the predictor has seen enough, size may choose (`Settings.zero_cost`), and guesses start from
-size afterwards: of networks inside one budget the one that has most of what the budget leaves free
-is worth most. A limit on time makes its networks equally fast, and those with more parameters learn
-more; a limit on parameters makes them equally small, and those that compute more do. Parameters and
-FLOPs are hard to beat among the proxies that cost no training (Krishnakumar et al. 2022, arXiv
-2210.03230). It is a hint and no more, so each candidate is chosen from its own few, and not all of
-them from the extremes.
+size afterwards, which is the number of parameters: a limit on time or FLOPs makes its networks
+equally fast, and those with more parameters learn more. Parameters are hard to beat among the
+proxies that cost no training (Krishnakumar et al. 2022, arXiv 2210.03230). Under a limit on
+parameters all are as large, and size says nothing. FLOPs do not count: by them shallow networks of
+wide early layers would win there, which learn fast and end low (docs/figures/strategies.md). It is
+a hint and no more, so each candidate is chosen from its own few, and not all of them from the
+extremes.
 
 A row of the ledger never has a guess.
 """
@@ -132,13 +133,13 @@ class Screening:
         return sorted(found)
 
     def _size(self, one: Sampled | None, names: Collection[str]) -> float:
-        """The logarithm of parameters times FLOPs; -inf for no network, one outside the budget, and
-        one of `names` or of the ledger."""
+        """Its parameters; -inf for no network, one outside the budget, and one of `names` or of the
+        ledger."""
         if one is None or one.name in names or one.name in self._known:
             return -math.inf
         if not self._inside(one.counts):
             return -math.inf
-        return math.log(max(1, one.counts.params)) + math.log(max(1, one.counts.flops))
+        return one.counts.params
 
     def best(self, sampled: Sequence[Sampled | None]) -> list[int]:
         """Their indices, the highest guessed reward first; of equals, the earlier first."""

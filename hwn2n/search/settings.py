@@ -81,7 +81,7 @@ class Settings(StrategySettings):
         0.0,
         ge=0,
         le=10,
-        description="the same of its parameters times FLOPs; 0 = nothing",
+        description="the same of its parameters; 0 = nothing",
     )
     choose_by: Literal["reward", "accuracy"] = Field(
         "reward",

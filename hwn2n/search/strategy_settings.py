@@ -92,7 +92,7 @@ class StrategySettings(_Frozen):
     zero_cost: bool = Field(
         False,
         description="with `screen`, before forecasts can be made: of the decisions sampled for a "
-        "candidate choose the network with the most parameters times FLOPs",
+        "candidate choose the network with the most parameters",
     )
     shrink_from: int = Field(
         1,
