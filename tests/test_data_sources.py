@@ -106,6 +106,12 @@ def test_mnist_also_lies_in_a_folder_of_its_name_and_is_resized(tmp_path):
     assert data.image_shape == data.test().image_shape == (1, 32, 32)
 
 
+def test_a_size_at_which_a_set_would_fill_the_memory_is_refused(tmp_path):
+    write_mnist(tmp_path, train=300)
+    with pytest.raises(InputError, match=r"300 images of 1x8192x8192 .* image_size for MNIST"):
+        load_data("mnist", root=tmp_path, image_size=8192)
+
+
 def test_mnist_files_that_are_missing_or_broken(tmp_path):
     with pytest.raises(InputError, match=r"MNIST/raw.*must exist.*torchvision.datasets.MNIST"):
         load_data("mnist", root=tmp_path)
@@ -244,6 +250,18 @@ def test_imagenet32(tmp_path, protocol):
     assert numbers.tolist() == list(range(10)), "the tenth after the ninth, not after the first"
     assert data.test().labels.tolist() == [995, 996, 997, 998, 999]
     assert torch.equal(data.test().images.flatten()[:3], torch.tensor([0, 1, 2]).byte())
+
+
+def test_imagenet32_is_refused_at_a_size_at_which_its_batches_together_are_too_large(
+    tmp_path, monkeypatch
+):
+    for number in (1, 2):
+        file = tmp_path / f"train_data_batch_{number}"
+        file.write_bytes(pickle.dumps(imagenet_batch(3)))
+    (tmp_path / "val_data").write_bytes(pickle.dumps(imagenet_batch(2)))
+    monkeypatch.setattr("hwn2n.distil.source.MAX_SET_BYTES", 4 * 3 * 64 * 64)
+    with pytest.raises(InputError, match=r"6 images of 3x64x64 take"):
+        load_imagenet32(tmp_path, 64, False)
 
 
 def test_imagenet32_as_npz(tmp_path):

@@ -21,7 +21,7 @@ from hwn2n.distil.data_options import IMAGE_FOLDER, check_options, expanded, val
 from hwn2n.distil.image_tree import load_image_tree
 from hwn2n.distil.imagenet32 import load_imagenet32
 from hwn2n.distil.images import ImageSet, split_off
-from hwn2n.distil.source import Source, check_memory, resize
+from hwn2n.distil.source import Source, resize
 from hwn2n.distil.torchvision_sets import load_caltech256, load_cifar, load_mnist, load_svhn
 from hwn2n.distil.user_data import call_function, source_of
 from hwn2n.errors import InputError
@@ -149,11 +149,9 @@ def load_digits(root: Path, image_size: int | None, download: bool) -> Source:
     bunch = sklearn_digits()
     # grey levels 0..16, as bytes
     images = torch.from_numpy((bunch.images * (255 / 16)).round()).to(torch.uint8)[:, None]
-    if image_size is not None:
-        check_memory(len(images), (1, image_size, image_size), "digits")
     labels = torch.from_numpy(bunch.target).long()
     classes = tuple(str(digit) for digit in range(10))
-    return Source(train=ImageSet(resize(images, image_size), labels, 10), classes=classes)
+    return Source(train=ImageSet(resize(images, image_size, "digits"), labels, 10), classes=classes)
 
 
 # name -> reader called with (root, image_size, download)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from hwn2n.distil.images import ImageSet
-from hwn2n.distil.source import Source, find_folder, resize
+from hwn2n.distil.source import Source, check_memory, find_folder, resize
 from hwn2n.errors import InputError, one_line
 
 PIXELS = 32
@@ -121,8 +121,11 @@ def load_imagenet32(root: Path, image_size: int | None, download: bool) -> Sourc
         images, labels = [], []
         for path in paths:
             batch_images, batch_labels = read_batch(path)
-            images.append(resize(torch.from_numpy(batch_images), image_size))
             labels.append(torch.from_numpy(batch_labels))
+            if image_size is not None:
+                so_far = sum(map(len, labels))
+                check_memory(so_far, (3, image_size, image_size), folder.as_posix())
+            images.append(resize(torch.from_numpy(batch_images), image_size, path.as_posix()))
         return ImageSet(torch.cat(images), torch.cat(labels), CLASSES)
 
     return Source(

@@ -47,13 +47,17 @@ def find_folder(root: Path, subfolder: str, inside: Sequence[str], how: str) -> 
     raise InputError(f"{root / inside[0]} must exist, but it does not: {how}")
 
 
-def resize(images: Tensor, size: int | None) -> Tensor:
-    """Images uint8 (N, C, H, W) resized to (N, C, size, size) with antialiasing.
+def resize(images: Tensor, size: int | None, where: str) -> Tensor:
+    """Images uint8 (N, C, H, W) of `where` resized to (N, C, size, size) with antialiasing.
 
     The same tensor if `size` is None or theirs.
+
+    Raises:
+        InputError: they would not fit (`check_memory`).
     """
     if size is None or tuple(images.shape[2:]) == (size, size):
         return images
+    check_memory(len(images), (images.shape[1], size, size), where)
     chunks = [
         F.interpolate(chunk, size=(size, size), mode="bilinear", antialias=True)
         for chunk in images.split(4096)

@@ -82,7 +82,9 @@ def load_mnist(name: str, root: Path, image_size: int | None, download: bool) ->
                 f"{raw} must have a label for each image, but has {len(data.data)} images "
                 f"and {len(data.targets)} labels"
             )
-        return ImageSet(resize(data.data[:, None], image_size), data.targets, len(kind.classes))
+        return ImageSet(
+            resize(data.data[:, None], image_size, name), data.targets, len(kind.classes)
+        )
 
     classes = tuple(name.split(" - ")[0] for name in kind.classes)
     return Source(train=read(True), classes=classes, test=lambda: read(False))
@@ -131,7 +133,7 @@ def load_cifar(name: str, root: Path, image_size: int | None, download: bool) ->
         images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
         classes = tuple(data.classes)
         return ImageSet(
-            resize(images, image_size), torch.tensor(data.targets), len(classes)
+            resize(images, image_size, name), torch.tensor(data.targets), len(classes)
         ), classes
 
     train, classes = read(True)
@@ -149,7 +151,7 @@ def load_svhn(root: Path, image_size: int | None, download: bool) -> Source:
     def read(split: str) -> ImageSet:
         data: Any = _open(lambda: kind(str(base), split=split), "SVHN", base, kind)
         images = torch.from_numpy(data.data).contiguous()
-        return ImageSet(resize(images, image_size), torch.from_numpy(data.labels), 10)
+        return ImageSet(resize(images, image_size, "SVHN"), torch.from_numpy(data.labels), 10)
 
     classes = tuple(str(digit) for digit in range(10))
     return Source(train=read("train"), classes=classes, test=lambda: read("test"))

@@ -165,7 +165,7 @@ def _checked(images: Tensor, labels: Tensor, num_classes: int | None, where: str
 
 def _image_set(part: Any, where: str, image_size: int | None) -> ImageSet:
     if isinstance(part, ImageSet):
-        return ImageSet(resize(part.images, image_size), part.labels, part.num_classes)
+        return ImageSet(resize(part.images, image_size, where), part.labels, part.num_classes)
     if isinstance(part, tuple | list) and len(part) == 2:
         images, labels = _read_pair(part[0], part[1], where)
     elif hasattr(part, "__getitem__") and hasattr(part, "__len__"):
@@ -182,7 +182,7 @@ def _image_set(part: Any, where: str, image_size: int | None) -> ImageSet:
         )
     # checked before it is resized, since an empty set cannot be
     found = _checked(channels_first(images, where), labels.long(), None, where)
-    return ImageSet(resize(found.images, image_size), found.labels)
+    return ImageSet(resize(found.images, image_size, where), found.labels)
 
 
 def _read_pair(images: Any, labels: Any, where: str) -> tuple[Tensor, Tensor]:
