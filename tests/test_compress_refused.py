@@ -200,6 +200,14 @@ def test_a_policy_that_does_not_suit_is_refused(
     assert small.files(tmp_path) == {"p.safetensors"}
 
 
+def test_two_policies_of_one_stage_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    save_policy(path, RemovalPolicy(16), {"features": "normalised"})
+    with pytest.raises(InputError, match="there must be one removal policy to start from, not two"):
+        small.compress(tmp_path / "run", policies=[path, path])
+    assert small.files(tmp_path) == {"p.safetensors"}
+
+
 def test_none_found_names_the_row_and_the_nearest(tmp_path: Path) -> None:
     budget = small.budget_text("{metric: latency, stat: p50, max: 1us}")
     target = small.CalmTarget()
@@ -235,8 +243,12 @@ def test_a_final_training_that_diverges_names_its_settings(tmp_path: Path) -> No
 
 def test_none_found_because_none_could_be_trained(tmp_path: Path) -> None:
     settings = small.settings(train__lr=1e30, train__optimizer="sgd")
-    with pytest.raises(BudgetNotMetError, match=r"of [0-9]+ the reason is: .* must be finite"):
-        small.compress(tmp_path / "run", recipe=settings, budget=None)
+    text = r"of [0-9]+ the reason is: .* must be finite"
+    with pytest.raises(BudgetNotMetError, match=rf"inside the budget; {text}"):
+        small.compress(tmp_path / "run", recipe=settings)
+    with pytest.raises(DivergedError, match=rf"candidates could be trained; {text}"):
+        small.compress(tmp_path / "free", recipe=settings, budget=None)
+    assert "No candidate could be trained" in (tmp_path / "free" / "report.html").read_text()
 
 
 class Fickle(small.CalmTarget):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,14 @@ def test_the_student_of_a_run_is_compared_on_its_own_data(to, run, tmp_path):
     assert found["real"]["data"] == "digits" and found["real"]["images"] == 32
     assert found["real"]["agreement"] == 1.0
     assert found["real"]["largest"] < 1e-4 * max(1.0, found["real"]["scale"])
+
+
+def test_a_student_that_nobody_has_proven_yet_is_not_exported(run, tmp_path):
+    part = shutil.copytree(run, tmp_path / "part")
+    (part / "result.json").unlink()
+    done = hwn2n("export", part, "--to", "onnx", "-o", tmp_path / "x.onnx")
+    assert done.code == 2 and "the run must have a student, but it has none yet" in done.err
+    assert not (tmp_path / "x.onnx").exists()
 
 
 def test_a_run_whose_data_is_gone_is_exported_with_a_note(run, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from cli_tools import BUDGET, SHORT, hwn2n
 
 import hwn2n as library
 from hwn2n.errors import Hwn2nError, InputError, InterruptedRunError
+from hwn2n.hardware.matching import most_threads
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import Silent
 from hwn2n.run.stop import Stop
@@ -131,3 +132,52 @@ def test_a_complete_run_keeps_its_student(tmp_path: Path) -> None:
     assert small.files(tmp_path / "run") == files
     same = small.settings().final.epochs
     assert vars(again(tmp_path / "run", overrides={"final.epochs": same})) == vars(before)
+
+
+def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hwn2n.search.school import School
+
+    config = json.loads((stopped / "config.json").read_text())
+    config["request"]["threads"] = 2
+    (stopped / "config.json").write_text(json.dumps(config))
+    used: list[int] = []
+    original = School.train_fully
+
+    def spied(self: School, *given: Any, **how: Any) -> Any:
+        used.append(torch.get_num_threads())
+        if len(used) == 1:
+            raise KeyboardInterrupt
+        return original(self, *given, **how)
+
+    monkeypatch.setattr(School, "train_fully", spied)
+    before = torch.get_num_threads()
+    with pytest.raises(InterruptedRunError):
+        again(stopped)
+    again(stopped, threads=1)
+    assert used == [min(2, most_threads()), 1] and torch.get_num_threads() == before
+
+
+def test_without_augmentation_stays_so_when_it_is_repeated(stopped: Path) -> None:
+    again(stopped, overrides={"final.augment": "none"})
+    settings = json.loads((stopped / "config.json").read_text())["settings"]
+    assert (settings["final"]["augment"], settings["final_augment"]) == ("none", False)
+
+
+def test_a_checkpoint_of_an_older_version_goes_on_and_of_another_machine_says_how(
+    stopped: Path,
+) -> None:
+    path = stopped / "checkpoints" / "final.pt"
+    saved = torch.load(path, weights_only=True)
+    del saved["state"]["plan"]["settings"]["patience"]
+    torch.save(saved, path)
+    saved["state"]["plan"]["precision"] = "bf17"
+    other = path.with_name("other.pt")
+    torch.save(saved, other)
+    content = path.read_bytes()
+    other.replace(path)
+    with pytest.raises(InputError, match=r"run: .* precision differ; .* --set final\.precision"):
+        again(stopped)
+    path.write_bytes(content)
+    again(stopped)

@@ -247,12 +247,11 @@ def test_the_command_gives_the_same_request_again() -> None:
     assert command(request, settings, budget=None, target=None) is None
 
 
-def test_targets_that_need_no_name() -> None:
-    assert target_name({"name": "orin", "device": "cuda"}, False) == "orin"
-    assert target_name({"name": None, "device": "cuda:1"}, False) == "cuda:1"
-    assert target_name({"name": None, "device": "cuda"}, True) is None
-    assert target_name({"name": None, "device": "cpu"}, False) is None
-    assert target_name("(given as an object)", False) is None
+def test_names_of_targets() -> None:
+    assert target_name({"name": "orin", "device": "cuda"}) == "orin"
+    assert target_name({"name": None, "device": "cuda:1"}) == "cuda:1"
+    assert target_name({"name": None, "device": "cpu"}) == "cpu"
+    assert target_name("(given as an object)") is None
 
 
 def test_settings_name_what_is_not_the_recipes() -> None:

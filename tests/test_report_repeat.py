@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import small
 import torch
+import yaml
 
 from hwn2n.commands.request import read_request
 from hwn2n.commands.run_facts import repeat_command
+from hwn2n.hardware.targets import build_target
 from hwn2n.reporting.repeat import command
 from hwn2n.run.folder import IN_MEMORY, RunFolder
 
@@ -50,3 +52,29 @@ def test_a_run_writes_down_its_threads(tmp_path: Path) -> None:
     folder.config.write_text(json.dumps(config))
     assert read_request(folder)[0].threads is None
     assert "--threads" not in (repeat_command(folder) or "--threads")
+
+
+@pytest.mark.parametrize(
+    ("budgets", "used", "named"),
+    [
+        (None, "cpu", None),
+        (None, "cuda:1", "cuda:1"),
+        ("cpu", "cpu", None),
+        ("cpu", "cuda", "cuda"),
+        ("cuda", "cpu", "cpu"),
+        ("cuda", "cuda", None),
+        ("{device: cpu, runtime: compile}", "{device: cpu, runtime: compile}", None),
+        ("no-such-profile", "cpu", None),
+    ],
+)
+def test_a_target_is_named_where_it_is_not_the_budgets(
+    digits_run: tuple[Path, Any], tmp_path: Path, budgets: str | None, used: str, named: str | None
+) -> None:
+    folder = RunFolder(tmp_path)
+    line = "" if budgets is None else f"target: {budgets}\n"
+    folder.budget.write_text(small.BUDGET + line)
+    config = json.loads(RunFolder(digits_run[0]).config.read_text())
+    config["request"]["target"] = build_target(yaml.safe_load(used)).to_json()
+    folder.config.write_text(json.dumps(config))
+    words = shlex.split(repeat_command(folder) or "")
+    assert (words[words.index("--target") + 1] if "--target" in words else None) == named

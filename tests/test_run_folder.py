@@ -167,6 +167,15 @@ with working_on(RunFolder(Path(sys.argv[1]))):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no lock")
+def test_a_folder_that_a_killed_export_left_is_removed(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    (folder.path / ".x.onnx.7.ab.tmp").mkdir()
+    (folder.path / ".x.onnx.7.ab.tmp" / "x.onnx").write_text("in the making")
+    with working_on(folder):
+        assert not (folder.path / ".x.onnx.7.ab.tmp").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no lock")
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     torn = folder.path / "checkpoints" / ".final.pt.123.tmp"

@@ -111,6 +111,16 @@ def test_what_is_written_together_is_there_all_or_not_at_all(ledger: Ledger) -> 
     assert len(ledger.candidates()) == 2
 
 
+def test_a_full_disk_is_named_where_rows_are_written_together(ledger: Ledger) -> None:
+    """SQLite has then rolled back by itself."""
+    [pages] = ledger._rows("PRAGMA page_count")[0]
+    ledger._rows(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(InputError, match="full"), ledger.together():
+        for i in range(1000):
+            ledger.add(candidate(0, i))
+    assert ledger.candidates() == []
+
+
 def test_standing(ledger: Ledger) -> None:
     ledger.add(candidate(0, 0, reward=-1.0, satisfied=False, accuracy=None))
     standing = ledger.standing("removal", 0)

@@ -38,6 +38,24 @@ def test_few_images_score_a_candidate_and_all_of_them_a_run_off() -> None:
     assert ours.train_briefly(student, seed=0, epochs=2).n == len(ours.data.validation) > 20
 
 
+@pytest.mark.parametrize(("fresh", "seen"), [(False, 20), (True, 60)])
+def test_a_final_training_of_few_images_takes_others_in_each_epoch_if_it_should(
+    monkeypatch: pytest.MonkeyPatch, fresh: bool, seen: int
+) -> None:
+    changes = {"final__fresh": fresh, "final__max_images": 20, "final__epochs": 3}
+    ours = school(final_augment=False, **changes)
+    shown: set[bytes] = set()
+
+    def spied(images: torch.Tensor, *_: Any) -> torch.Tensor:
+        shown.update(image.numpy().tobytes() for image in images)
+        return images
+
+    monkeypatch.setattr("hwn2n.distil.epoch.augment", spied)
+    architecture = capture(ours.teacher, ours.data.image_shape).architecture
+    ours.train_fully(ours.student(architecture, NOTHING, seed=0), seed=0)
+    assert len(shown) == seen
+
+
 @pytest.mark.usefixtures("logits_kept")
 def test_a_teacher_is_scored_once_and_by_all_its_weights() -> None:
     first = school()

@@ -149,7 +149,12 @@ def compress(
         with stop.on_ctrl_c():
             if resume is not None:
                 result = go_on(
-                    resume, overrides=overrides, ray=workers, reporter=reporter, stop=stop
+                    resume,
+                    overrides=overrides,
+                    threads=threads,
+                    ray=workers,
+                    reporter=reporter,
+                    stop=stop,
                 )
             else:
                 result = begin(

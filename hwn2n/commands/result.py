@@ -26,7 +26,7 @@ from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.provenance import versions
 from hwn2n.search.assemble import Workbench
 from hwn2n.search.choose import Choice
-from hwn2n.search.finish import FINAL_TRAINING, beside_teacher
+from hwn2n.search.finish import CHOICE, FINAL_TRAINING, beside_teacher
 from hwn2n.search.limits import Limits
 from hwn2n.search.loop import SEARCH
 from hwn2n.search.workshop import PHASES
@@ -192,6 +192,7 @@ def _seconds(bench: Workbench) -> dict[str, float]:
     booked = bench.ledger.seconds()
     phases = [candidate.seconds for candidate in bench.ledger.candidates()]
     return {
-        **{phase: booked.get(phase, 0.0) for phase in (SEARCH, FINAL_TRAINING)},
+        SEARCH: booked.get(SEARCH, 0.0) + booked.get(CHOICE, 0.0),
+        FINAL_TRAINING: booked.get(FINAL_TRAINING, 0.0),
         **{f"candidates_{name}": sum(phase.get(name, 0.0) for phase in phases) for name in PHASES},
     }

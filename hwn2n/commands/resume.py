@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from hwn2n.commands.request import Request, check_same_data, check_same_teacher, read_request
@@ -18,6 +19,7 @@ from hwn2n.commands.work import work
 from hwn2n.distil.datasets import Data
 from hwn2n.errors import InputError
 from hwn2n.hardware.device import check_device
+from hwn2n.hardware.matching import most_threads
 from hwn2n.hardware.target import Target
 from hwn2n.network.files import Teacher
 from hwn2n.run.folder import RunFolder, read_json, write_json
@@ -35,6 +37,7 @@ def resume(
     folder: str | os.PathLike[str],
     *,
     overrides: Mapping[str, Any] | None = None,
+    threads: int | None = None,
     model: nn.Module | Teacher | None = None,
     data: Data | None = None,
     target: Target | None = None,
@@ -46,8 +49,9 @@ def resume(
 
     `overrides` may change how the student is trained in the end, `final` and `final_lambda`, as
     long as the run is not complete: that training then begins anew, and what was searched stays.
-    `model`, `data` and `target` are needed only where the run was given objects. `ray` is as for
-    `compress`, and need not be what the run was begun with.
+    `threads` are the CPU threads of torch, by default as many as the run was begun with: what is
+    measured must stay what it was. `model`, `data` and `target` are needed only where the run was
+    given objects. `ray` is as for `compress`, and need not be what the run was begun with.
     """
     workers = workers_of(ray)
     opened = RunFolder.open(Path(folder))
@@ -63,7 +67,7 @@ def resume(
     check_same_data(loaded_data, opened)
     loaded_data.test()
     reporter = reporter or Silent()
-    with working_on(opened), ExitStack() as stack:
+    with working_on(opened), _threads(threads or request.threads), ExitStack() as stack:
         if opened.result.exists():  # another process ended the run while the data was read
             return _complete(opened, changed, request)
         if changed != request:
@@ -79,6 +83,17 @@ def resume(
             site=site,
         )
         return work(bench, opened, reporter, stop or Stop())
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Torch with so many CPU threads, or as many as this machine can start; None leaves them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(count or before, most_threads()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _changed(request: Request, overrides: Mapping[str, Any]) -> Request:
@@ -102,7 +117,8 @@ def _complete(folder: RunFolder, changed: Request, request: Request) -> Result:
 
 
 def _keep_changed(folder: RunFolder, changed: Request) -> None:
-    """The final training begins anew: first its checkpoint goes, which belongs to the old one."""
-    folder.checkpoint(FINAL).unlink(missing_ok=True)
+    """The final training begins anew: first what is there of the old one goes."""
+    for path in (folder.checkpoint(FINAL), folder.weights, folder.student, folder.architecture):
+        path.unlink(missing_ok=True)
     config = read_json(folder.config)
     write_json(folder.config, {**config, "settings": settings_to_json(changed.settings)})

@@ -7,13 +7,15 @@ import shlex
 from typing import Any
 
 from hwn2n.budget.cost import Cost, cost_from_json
-from hwn2n.commands.request import Request, check_same_teacher, read_request
+from hwn2n.budget.matrix import Budget
+from hwn2n.commands.request import Request, check_same_teacher, read_request, stored_target
 from hwn2n.commands.result import read_result
 from hwn2n.commands.run_or_model import subject_of
 from hwn2n.commands.settled import Settled
 from hwn2n.commands.starting import starting_policies
-from hwn2n.commands.subject import shape_of
+from hwn2n.commands.subject import shape_of, target_of
 from hwn2n.errors import Hwn2nError, InputError
+from hwn2n.hardware.targets import build_target
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.capture import capture
 from hwn2n.network.planner import Planner
@@ -79,9 +81,18 @@ def repeat_command(folder: RunFolder) -> str | None:
         {name: value for name, value in vars(request).items() if name != "settings"},
         request.settings,
         budget=str(path) if path.exists() else None,
-        target=target_name(request.target, budget.target is not None),
+        target=None if _named_by(budget, request.target) else target_name(request.target),
         policies=[str(path) for _, path in sorted(starting_policies(folder).items())],
     )
+
+
+def _named_by(budget: Budget, stored: Any) -> bool:
+    """Whether the target that a request stored is what its budget names, or the CPU where none."""
+    try:
+        own, kept = target_of(None, budget=budget), build_target(stored)
+    except InputError:  # such as a profile that lies beside the budget's first place
+        return budget.target is not None
+    return stored_target(own, None) == stored_target(kept, None)
 
 
 def _ledger(

@@ -46,4 +46,7 @@ def _keep(path: str | os.PathLike[str], folder: RunFolder, settings: Settings) -
             f"{path}: the policy must read {read} features of a layer and have {actions} actions, "
             f"but reads {policy.n_features} and has {policy.n_actions}"
         )
-    save_policy(folder.policies / f"{STARTING}{policy.kind}.safetensors", policy, meta)
+    kept = folder.policies / f"{STARTING}{policy.kind}.safetensors"
+    if kept.exists():
+        raise InputError(f"{path}: there must be one {policy.kind} policy to start from, not two")
+    save_policy(kept, policy, meta)

@@ -15,9 +15,8 @@ from hwn2n.run.scalars import with_scalars
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench
 from hwn2n.search.choose import choose
-from hwn2n.search.finish import train_student
+from hwn2n.search.finish import CHOICE, train_student
 from hwn2n.search.loop import Rounds, run_search
-from hwn2n.search.rounds import SEARCH
 
 
 def work(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -> Result:
@@ -59,7 +58,7 @@ def _work(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -
         )
         run_search(rounds, starting_policies(folder))
         choice = choose(bench.ledger, bench.planner, bench.evaluator, folder, stop)
-        clock.lap(SEARCH)
+        clock.lap(CHOICE)
         student = train_student(choice, bench.school, folder, reporter, stop, clock)
         return judged(prove(bench, choice, student, folder))
     except (InterruptedRunError, KeyboardInterrupt) as error:

@@ -8,7 +8,7 @@ a training is interrupted and resumed or not.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, is_dataclass
 
@@ -201,7 +201,10 @@ def _resume(
     state: TrainState, plan: dict[str, object], model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor] | None:
     """Load a state into network and optimiser; returns the best weights so far."""
-    different = sorted(key for key in plan if plan[key] != state.plan.get(key))
+    begun = dict(state.plan)
+    if isinstance(begun.get("settings"), Mapping):  # an older version wrote fewer of them
+        begun["settings"] = {**asdict(TrainSettings(epochs=1)), **begun["settings"]}
+    different = sorted(key for key in plan if plan[key] != begun.get(key))
     if different:
         raise InputError(
             f"a training must be resumed with what it began with, but {', '.join(different)} differ"

@@ -85,17 +85,11 @@ def command(
     return shlex.join(words)
 
 
-def target_name(stored: Any, named_by_budget: bool) -> str | None:
-    """What `--target` must say for the target that a request stored; None for nothing.
-
-    Settings that stand in the budget itself have no name, and need none.
-    """
+def target_name(stored: Any) -> str | None:
+    """What `--target` says for the target that a request stored; None for an object."""
     if not isinstance(stored, Mapping):
         return None
-    if stored.get("name"):
-        return str(stored["name"])
-    device = str(stored.get("device", "cpu"))
-    return None if named_by_budget or device == "cpu" else device
+    return str(stored.get("name") or stored.get("device", "cpu"))
 
 
 def _yaml(text: str) -> str:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from hwn2n.reporting import looks
 from hwn2n.reporting.facts import RunFacts
-from hwn2n.search.finish import FINAL_TRAINING
+from hwn2n.search.finish import CHOICE, FINAL_TRAINING
 from hwn2n.search.loop import SEARCH
 from hwn2n.search.workshop import SET_UP
 
@@ -47,6 +47,7 @@ def time_spent(facts: RunFacts) -> list[Spent]:
     phases = {
         **parts,
         "policies, checkpoints, ledger": rest,
+        "measuring the best again": facts.seconds.get(CHOICE, 0.0),
         "final training": facts.seconds.get(FINAL_TRAINING, 0.0),
     }
     total = sum(phases.values())

@@ -54,6 +54,8 @@ def headline(facts: RunFacts) -> str:
         if facts.budget.rows:
             return "No row of the budget is a limit, only warnings: the search was unconstrained"
         return "There was no budget: this is the student of an unconstrained search"
+    if facts.state is State.NONE_FOUND and not facts.budget.rows:
+        return "No candidate could be trained"
     return HEADLINES[facts.state]
 
 

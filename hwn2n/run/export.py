@@ -49,7 +49,7 @@ def export_student(
 
 def read_student(folder: RunFolder) -> Stored:
     """The student of a complete run. Raises `InputError` if the run has none yet."""
-    if not folder.weights.is_file():
+    if not (folder.result.is_file() and folder.weights.is_file()):
         raise InputError(
             f"{folder.path}: the run must have a student, but it has none yet; go on with: "
             f"hwn2n compress --resume {folder.path}"

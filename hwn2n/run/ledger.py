@@ -141,7 +141,8 @@ class Ledger:
         try:
             yield
         except BaseException:
-            self._rows("ROLLBACK")
+            if self._db.in_transaction:  # not after a full disk
+                self._rows("ROLLBACK")
             raise
         self._rows("COMMIT")
 

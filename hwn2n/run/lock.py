@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,10 @@ def working_on(folder: RunFolder) -> Iterator[None]:
     with opened as file:
         if _locked(file.fileno(), folder):
             for leftover in folder.path.rglob(".*.tmp"):
-                leftover.unlink(missing_ok=True)
+                if leftover.is_dir():
+                    shutil.rmtree(leftover)
+                else:
+                    leftover.unlink(missing_ok=True)
         yield
 
 

@@ -11,7 +11,8 @@ from hwn2n.budget.cost import Cost, Reading, cost_from_json, cost_to_json
 from hwn2n.budget.judgement import Verdict
 from hwn2n.budget.rows import Row
 from hwn2n.budget.verdict import by_share, verdict_of
-from hwn2n.errors import BudgetNotMetError
+from hwn2n.distil.feed import DivergedError
+from hwn2n.errors import BudgetNotMetError, Hwn2nError
 from hwn2n.hardware.measurement import Beside
 from hwn2n.network.architecture import Architecture, IllegalArchitectureError
 from hwn2n.network.decision import Decision
@@ -64,7 +65,8 @@ def choose(
     of which the readings say so, though not surely, is taken. The choice is kept in the folder:
     after a resume another measurement must not choose another. That none is inside is written there
     for the report only, and after a resume all are measured again. Raises `BudgetNotMetError` if no
-    candidate is inside the budget, and `InterruptedRunError` where it was asked to stop.
+    candidate is inside the budget, `DivergedError` if without one none could be trained, and
+    `InterruptedRunError` where it was asked to stop.
     """
     kept = read_json(folder.choice) if folder.choice.exists() else None
     if kept is not None and kept["candidate"] is None:
@@ -154,7 +156,7 @@ def _kept(choice: Choice, folder: RunFolder) -> Choice:
     return choice
 
 
-def _none_kept(error: BudgetNotMetError, again: Mapping[int | None, Beside]) -> dict[str, object]:
+def _none_kept(error: Hwn2nError, again: Mapping[int | None, Beside]) -> dict[str, object]:
     """Why there is no student, and what the candidates cost that were measured again, by id."""
     found = {
         str(number): {"cost": cost_to_json(b.cost), "teacher": cost_to_json(b.teacher)}
@@ -165,7 +167,7 @@ def _none_kept(error: BudgetNotMetError, again: Mapping[int | None, Beside]) -> 
 
 def _none_found(
     candidates: Sequence[Candidate], limits: Limits, again: Mapping[int | None, Beside]
-) -> BudgetNotMetError:
+) -> Hwn2nError:
     """Names the row that binds, and the candidate that is least outside by its worst row.
 
     `again`: what candidates cost that were inside until they were measured again.
@@ -191,4 +193,7 @@ def _none_found(
     if not reasons:
         return BudgetNotMetError(none)
     reason, count = reasons.most_common(1)[0]
-    return BudgetNotMetError(f"{none}; of {count} the reason is: {reason}")
+    why = f"of {count} the reason is: {reason}"
+    if not limits.at_first.rows:
+        return DivergedError(f"none of {len(candidates)} candidates could be trained; {why}")
+    return BudgetNotMetError(f"{none}; {why}")

@@ -152,9 +152,9 @@ class Evaluator:
     def look_back(self, place: Place) -> None:
         """Let forecasts follow from the ledger as it was before the iteration of `place`."""
         if self.fitter.forecast is not None:
-            here = (place.stage, place.iteration)
-            earlier = [c for c in self.ledger.candidates() if (c.stage, c.iteration) != here]
-            self.fitter.learn(earlier)
+            stage, now = place.stage, place.iteration
+            rows = self.ledger.candidates()
+            self.fitter.learn([c for c in rows if c.stage != stage or c.iteration < now])
 
     def plan(self, decision: Decision) -> tuple[Decision, Architecture, str]:
         """The decision as it would be evaluated, its architecture and its key.

@@ -14,6 +14,7 @@ from hwn2n.budget.judgement import Verdict
 from hwn2n.budget.verdict import verdict_of
 from hwn2n.distil.feed import DivergedError
 from hwn2n.distil.state import EpochReport, TrainState
+from hwn2n.errors import InputError
 from hwn2n.hardware.measurement import Beside, MeasurementProtocol
 from hwn2n.hardware.target import Target
 from hwn2n.run.clock import Clock
@@ -33,8 +34,8 @@ FINAL = "final"
 LOOKS = 3
 """A machine with other work to do is noisy for a while: so often the trained student is measured
 until the verdict is clear. Each look has a third of the error."""
-FINAL_TRAINING = "final_training"
-"""The phase to which the clock books it."""
+CHOICE, FINAL_TRAINING = "choice", "final_training"
+"""The phases to which the clock books what comes after the search."""
 
 
 def train_student(
@@ -66,6 +67,11 @@ def train_student(
 
     try:
         school.train_fully(student, seed=seed, on_epoch=on_epoch, resume_state=resume)
+    except InputError as error:  # a checkpoint of another version or another kind of machine
+        raise InputError(
+            f"{folder.path}: {error}; with another setting, such as --set final.precision=fp32, "
+            "its final training begins anew"
+        ) from error
     except DivergedError as error:
         final = school.settings.final
         raise DivergedError(

@@ -68,6 +68,8 @@ def build_settings(
         if str(name) == "recipe":
             raise InputError("setting recipe: must be chosen by itself, not as an override")
         _put(values, str(name).split("."), value, str(name))
+        if str(name) == "final.augment" and value == "none":
+            values["final_augment"] = False  # else the data's own would take its place
     return settings_from_json(values)
 
 

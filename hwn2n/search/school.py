@@ -144,8 +144,10 @@ class School:
         resume_state: TrainState | None = None,
     ) -> TrainResult:
         """Final training: cross-entropy + lambda L2, the best validation epoch kept."""
-        settings = replace(self.settings.final, max_images=None)
-        images = _choose(self.train_images, self.settings.final.max_images)
+        settings, images = self.settings.final, self.train_images
+        if not settings.fresh:
+            images = _choose(images, settings.max_images)
+            settings = replace(settings, max_images=None)
         if self.settings.weights == "inherit":
             self._recalibrate(student)  # the statistics inherited are those of the whole teacher
         return train(
