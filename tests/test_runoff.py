@@ -71,7 +71,7 @@ def test_the_best_few_train_again_and_the_best_of_them_is_the_student(tmp_path: 
 
 
 def test_the_anchor_competes_wherever_the_brief_training_left_it(tmp_path: Path) -> None:
-    _, rows = compressed(tmp_path / "run", runoff=2, weights="fresh")
+    _, rows = compressed(tmp_path / "run", runoff=2, weights="fresh", size_weight=0.0)
     briefly = [c for c in rows if c.stage != STAGE]
     (anchor,) = [c for c in briefly if c.stage == "anchor"]
     best = best_keys(briefly, 2)
