@@ -11,6 +11,7 @@ UNSCREENED = {
     "budget_prior": False,
     "align": False,
     "size_weight": 0.0,
+    "depth_weight": 0.0,
 }
 """All that is sampled is evaluated, the second stage shrinks what one removal leaves, the first
 policy prefers to keep layers whatever the budget, widths are of any step, and brief trainings are
@@ -62,9 +63,12 @@ ALIGNED = f"{SCREENED_POLICIES}, aligned"
 ZERO_COST = f"{SCREENED_POLICIES}, zero-cost"
 ALIGNED_ZERO_COST = f"{ALIGNED}, zero-cost"
 BY_SIZE = f"{ZERO_COST}, by size"
-DEFAULT = f"{ALIGNED_ZERO_COST}, by size"
+ALIGNED_BY_SIZE = f"{ALIGNED_ZERO_COST}, by size"
+BY_DEPTH = f"{BY_SIZE} and depth"
+DEFAULT = f"{ALIGNED_BY_SIZE} and depth"
 """What `recipe: fast` does by itself. Without a limit on time it is the same without `aligned`."""
 _SIZE = {"zero_cost": True, "size_weight": 0.2}
+_DEPTH = {"zero_cost": True, "size_weight": 0.4, "depth_weight": 0.3}
 
 SHIPPED = "policies, shipped start"
 SHIPPED_SCREENED = f"{SHIPPED}, screened"
@@ -79,7 +83,9 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     ZERO_COST: {**BLOCKS, **BY_BUDGET, **SCREENED, "zero_cost": True},
     ALIGNED_ZERO_COST: {**BLOCKS, **BY_BUDGET, **SCREENED, "zero_cost": True, "align": True},
     BY_SIZE: {**BLOCKS, **BY_BUDGET, **SCREENED, **_SIZE},
-    DEFAULT: {**BLOCKS, **BY_BUDGET, **SCREENED, **_SIZE, "align": True},
+    ALIGNED_BY_SIZE: {**BLOCKS, **BY_BUDGET, **SCREENED, **_SIZE, "align": True},
+    BY_DEPTH: {**BLOCKS, **BY_BUDGET, **SCREENED, **_DEPTH},
+    DEFAULT: {**BLOCKS, **BY_BUDGET, **SCREENED, **_DEPTH, "align": True},
     SHIPPED: BLOCKS,
     SHIPPED_SCREENED: {**BLOCKS, **BY_BUDGET, **SCREENED},
     "policies, masks": {**UNITS, "strategy": "policies", "mask": True},

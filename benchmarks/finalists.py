@@ -4,10 +4,11 @@
 
 A run-off (`hwn2n.search.runoff`) trains the best candidates of a search longer, and only its winner
 gets the final training. Here all of them get it, with the settings of their run, and are compared
-by validation accuracy as the search compares them: how do the brief training, the run-off, and the
-run-off with the activations beside it (`hwn2n.search.reward.expected_accuracy`) rank them, where
-does the first choice of each end, and where would the best of its first two have ended? Networks
-that the results file has are not trained again, nor are winners.
+by validation accuracy as the search compares them: how do the brief training, the run-off, and
+these with the depth or the activations beside them (`hwn2n.search.reward.expected_accuracy`) rank
+them, where does the first choice of each end, and where would the best of its first two have ended?
+Networks that the results file has are not trained again, nor are winners; without runs only the
+table is made anew.
 """
 
 from __future__ import annotations
@@ -38,13 +39,16 @@ from hwn2n.search.settings import settings_from_json
 WEIGHTS = (0.1, 0.25, 0.5)
 """Of the activations beside an accuracy."""
 
+DEPTH_WEIGHTS = (0.1, 0.2, 0.3, 0.5)
+"""Of the depth."""
+
 Ranking = Callable[[dict[str, Any]], float]
 
 
 def main() -> None:
     """Train what is not trained yet, print the table and write it down."""
     parser = study_parser(__doc__.split("\n")[0])
-    parser.add_argument("found", type=Path, nargs="+", metavar="RUN", help="folders of runs")
+    parser.add_argument("found", type=Path, nargs="*", metavar="RUN", help="folders of runs")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     path = RESULTS / f"finalists-{options.name}.json"
@@ -64,8 +68,9 @@ def main() -> None:
             known.add((row["run"], row["key"]))
             rows.append(ended(study, school, settings.seed, row))
             print(rows[-1], file=sys.stderr, flush=True)
-            write_study(path, rows, study, command=command, table=table(rows))
-    print(table(rows))
+            write_study(path, rows, study, command=command, table=table(rows, study))
+    write_study(path, rows, study, command=command, table=table(rows, study))
+    print(table(rows, study))
 
 
 def finalists(folder: Path) -> list[dict[str, Any]]:
@@ -108,12 +113,17 @@ def ended(study: Study, school: School, seed: int, row: dict[str, Any]) -> dict[
     return {**shown, "final": school.score(student).top1, "seconds": seconds}
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[dict[str, Any]], study: Study) -> str:
     """Markdown: a line for each way to rank the networks of a run-off."""
-    rankings: dict[str, Ranking] = {
-        "brief training": lambda r: float(r["brief"]),
-        "run-off": lambda r: float(r["runoff"]),
-    }
+    whole = study.planner.depth()
+    deep = {r["key"]: study.planner.depth(r["decision"]["removed"]) / whole for r in rows}
+    rankings: dict[str, Ranking] = {}
+    for name, column in (("brief training", "brief"), ("run-off", "runoff")):
+        rankings[name] = lambda r, column=column: float(r[column])
+        for weight in DEPTH_WEIGHTS:
+            rankings[f"{name}, depth weighed {weight:g}"] = lambda r, column=column, w=weight: (
+                expected_accuracy(r[column], deep[r["key"]], w)
+            )
     for weight in WEIGHTS:
         rankings[f"run-off, activations weighed {weight:g}"] = lambda r, w=weight: (
             expected_accuracy(r["runoff"], r["activations"], w)

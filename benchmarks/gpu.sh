@@ -79,7 +79,7 @@ strategies() {
     step "strategies-${1//[^a-z0-9-]/_}-$2" "$python" -m benchmarks.strategies --case "$1" \
         --seeds $2 --device cuda --data "imagefolder:$images" \
         --teacher benchmarks/teachers/resnet20-cifar10-jpeg.pt \
-        --strategies "policies, blocks, budget prior, screened, aligned, zero-cost, by size" \
+        --strategies "policies, blocks, budget prior, screened, aligned, zero-cost, by size and depth" \
         "random actions, blocks" "evolution, blocks" "uniform width" "random actions" evolution \
         "uniform width, new weights"
 }

@@ -131,6 +131,28 @@ def test_what_size_says_beforehand_is_no_more_than_a_start() -> None:
     assert tau < -0.8, "thirty do"
 
 
+def test_what_depth_adds_is_known_of_each_network() -> None:
+    """Accuracies do not differ, expected ones do, by depth alone."""
+
+    def drawn_deep(count: int, seed: int) -> list[Decision]:
+        whole = drawn(count, seed=seed)
+        gone = frozenset({"pool", "conv2", "relu_1"})
+        assert PLANNER.depth(gone) == PLANNER.depth() - 1
+        return [Decision(gone if n % 3 == 0 else frozenset(), {}) for n, _ in enumerate(whole)]
+
+    decisions = [Decision(frozenset(), d.widths) for d in drawn(10)]
+    rows = [trained(n, d, 0.5) for n, d in enumerate(decisions)]
+    shallow = drawn_deep(1, 1)[0]
+    predictor = AccuracyPredictor(PLANNER)
+    predictor.fit(rows, 0.0, 0.5)
+    [deep_guess, guess] = predictor.expected(
+        [(d, PLANNER.count(d)) for d in (decisions[0], shallow)]
+    )
+    ratio = PLANNER.depth(shallow.removed) / PLANNER.depth()
+    assert deep_guess == pytest.approx(0.5)
+    assert guess / (1 - guess) == pytest.approx(ratio**0.5)
+
+
 def test_of_few_networks_nothing_is_guessed() -> None:
     predictor = AccuracyPredictor(PLANNER)
     rows = [trained(n, d, truth(d)) for n, d in enumerate(drawn(LEAST))]

@@ -15,10 +15,13 @@ import hwn2n
 from hwn2n.budget.cost import Reading
 from hwn2n.distil.feed import DivergedError
 from hwn2n.hardware.measurement import Effort
+from hwn2n.network.capture import capture
 from hwn2n.network.decision import Decision
+from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import read_json
 from hwn2n.run.ledger import Ledger
+from hwn2n.search.reward import expected_accuracy
 from hwn2n.search.rounds import ANCHOR
 from hwn2n.search.runoff import STAGE, run_off
 from hwn2n.search.school import School
@@ -56,22 +59,31 @@ def best_keys(rows: list[Candidate], count: int) -> list[str | None]:
 
 
 def test_the_best_few_train_again_and_the_best_of_them_is_the_student(tmp_path: Path) -> None:
-    result, rows = compressed(tmp_path / "run", activations_weight=0.5)
+    _, rows = compressed(tmp_path / "run", activations_weight=0.5)
     briefly = [c for c in rows if c.stage != STAGE]
     longer = [c for c in rows if c.stage == STAGE]
     assert rows == [*briefly, *longer] and len(longer) == 3
     assert [f"{key}x4" for key in best_keys(briefly, 3)] == [c.key for c in longer]
     assert all(c.state.value == "trained" and c.satisfied for c in longer)
     assert all(c.expected != c.accuracy for c in briefly if c.accuracy)
-    assert all(c.expected == c.accuracy for c in longer), "sizes count no more"
-    highest = max(c.accuracy or 0.0 for c in longer)
+    teacher = small.small_teacher()
+    planner = Planner(capture(teacher.model, (1, 8, 8), teacher.program).architecture)
+    for candidate in longer:
+        decision = Decision.from_json(candidate.decision)
+        counts, deep = planner.count(decision), planner.depth(decision.removed)
+        promise = (counts.params / 1131) ** 0.4 * (deep / 4) ** 0.3
+        assert candidate.accuracy is not None
+        assert candidate.expected == expected_accuracy(candidate.accuracy, promise, 1.0), (
+            "size and depth still count, activations do not"
+        )
+    best = max(longer, key=lambda c: c.expected)
     choice = read_json(tmp_path / "run" / "checkpoints" / "choice.json")
-    assert choice["candidate"] in {c.id for c in longer if c.accuracy == highest}
-    assert result.student["search_accuracy"] == highest
+    assert choice["candidate"] in {c.id for c in longer if c.expected == best.expected}
 
 
 def test_the_anchor_competes_wherever_the_brief_training_left_it(tmp_path: Path) -> None:
-    _, rows = compressed(tmp_path / "run", runoff=2, weights="fresh", size_weight=0.0)
+    plain = {"size_weight": 0.0, "depth_weight": 0.0}
+    _, rows = compressed(tmp_path / "run", runoff=2, weights="fresh", **plain)
     briefly = [c for c in rows if c.stage != STAGE]
     (anchor,) = [c for c in briefly if c.stage == "anchor"]
     best = best_keys(briefly, 2)

@@ -21,6 +21,7 @@ from hwn2n.hardware.measurement import FULL
 from hwn2n.network.capture import capture
 from hwn2n.network.counts import count as count_graph
 from hwn2n.network.decision import NOTHING, Decision
+from hwn2n.network.depth import depth
 from hwn2n.run.candidate import State
 from hwn2n.run.folder import RunFolder
 from hwn2n.search.assemble import Workbench, assemble
@@ -59,7 +60,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 def test_inside_the_budget_is_trained(make: Make) -> None:
     limits = "{metric: params, max: 40%}", "{metric: latency, stat: p50, max: 90%}"
-    bench = make(*limits, activations_weight=0.5, size_weight=0.25)
+    bench = make(*limits, activations_weight=0.5, size_weight=0.25, depth_weight=0.75)
     row, counts = bench(NARROW), count_graph(bench.evaluator.planner.plan(NARROW))
     assert (row.state, row.satisfied, row.reason, row.same_as) == (State.TRAINED, True, None, None)
     assert row.actions == (1, 2)
@@ -68,7 +69,8 @@ def test_inside_the_budget_is_trained(make: Make) -> None:
     assert row.reward == row.terms["base"]
     whole = count_graph(bench.evaluator.planner.teacher)
     size = counts.params / whole.params
-    promise = (counts.elements / whole.elements) ** 0.5 * size**0.25
+    deep = depth(bench.evaluator.planner.plan(NARROW)) / 4  # three convolutions and a classifier
+    promise = (counts.elements / whole.elements) ** 0.5 * size**0.25 * deep**0.75
     assert row.expected == expected_accuracy(row.accuracy, promise, 1.0) < row.accuracy
     assert row.reward == row.expected / bench.evaluator.rows.teacher_accuracy
     assert set(PHASES) - {SET_UP} == set(row.seconds)

@@ -14,7 +14,7 @@ from hwn2n.distil.recipes import STUDENT_RECIPES
 from hwn2n.errors import InputError
 from hwn2n.search.recipes import RECIPES, build_settings, suited_to
 from hwn2n.search.seeds import derive_seed
-from hwn2n.search.settings import settings_from_json, settings_to_json
+from hwn2n.search.settings import WEIGHTS, settings_from_json, settings_to_json
 
 
 def test_paper_is_the_paper() -> None:
@@ -140,7 +140,7 @@ def test_without_limits_nothing_looks_at_accuracy_alone() -> None:
     fast = RECIPES["fast"]
     assert (fast.choose_by, fast.formula) == ("accuracy", "accuracy")
     rewarded = {"choose_by": "reward", "formula": "paper"}
-    changed = {**rewarded, "activations_weight": 0.0, "size_weight": 0.0}
+    changed = {**rewarded, **dict.fromkeys(WEIGHTS, 0.0)}
     assert fast.unlimited() == build_settings(fast, changed)
     naive = build_settings("paper", {"formula": "naive"})
     assert naive.unlimited() == naive and RECIPES["paper"].unlimited() == RECIPES["paper"]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwn2n.network.architecture import INPUT, Architecture, Operation, owner
+from hwn2n.network.depth import LAYERS
 from hwn2n.network.operators import rule
 
 
@@ -92,5 +93,4 @@ def _longer(
 
 
 def _layers(branch: tuple[str, ...] | None, operations: Mapping[str, Operation]) -> int:
-    kinds = ("conv2d", "linear", "conv_transpose2d")
-    return sum(operations[name].kind in kinds for name in branch or ())
+    return sum(operations[name].kind in LAYERS for name in branch or ())

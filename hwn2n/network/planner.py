@@ -15,6 +15,7 @@ from hwn2n.network.bypass import without
 from hwn2n.network.channels import ChannelMap, relate
 from hwn2n.network.counts import Counts
 from hwn2n.network.decision import Decision
+from hwn2n.network.depth import depth
 from hwn2n.network.operators import rule
 from hwn2n.network.quick_counts import QuickCounts
 from hwn2n.network.resize import resize
@@ -35,6 +36,7 @@ class Planner:
         self.channels = relate(teacher)
         self._left = lru_cache(maxsize=256)(self._leave)
         self._kernels = lru_cache(maxsize=256)(self._find_kernels)
+        self._depths = lru_cache(maxsize=4096)(self._find_depth)
         self._quick = QuickCounts(self.left, teacher.input_shape)
 
     def left(self, removed: Collection[str]) -> tuple[Architecture, ChannelMap]:
@@ -47,6 +49,13 @@ class Planner:
     def _leave(self, removed: frozenset[str]) -> tuple[Architecture, ChannelMap]:
         architecture = without(self.teacher, removed)
         return architecture, relate(architecture)
+
+    def depth(self, removed: Collection[str] = ()) -> int:
+        """Layers on the longest way through what `removed` leaves (`network.depth`)."""
+        return self._depths(frozenset(removed))
+
+    def _find_depth(self, removed: frozenset[str]) -> int:
+        return depth(self.left(removed)[0])
 
     def free_kernels(self, removed: Collection[str] = ()) -> frozenset[str]:
         """The convolutions of what `removed` leaves whose kernel may shrink.

@@ -91,6 +91,7 @@ class Evaluator:
             settings=self.settings,
             teacher_accuracy=teacher_accuracy,
             teacher=count(planner.teacher),
+            depth=planner.depth(),
         )
         self.refitter = Refitter(
             times=settings.refits,

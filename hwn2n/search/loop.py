@@ -25,6 +25,7 @@ and all others. Each is a setting, and off in `recipe: paper`:
 40. Widths may be multiples of a step that the target likes (`align`, alignment.py).
 41. Before there are guesses, size may choose among the sampled (`zero_cost`, screening.py).
 42. Size may count beside a brief accuracy (`size_weight`, reward.py).
+43. So may depth (`depth_weight`, reward.py).
 
 And always (6): a candidate whose reward cannot depend on its accuracy is not trained, and a network
 that was trained before is not trained again; neither changes a reward.

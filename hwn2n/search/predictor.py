@@ -13,14 +13,15 @@ that is resumed guesses what it would have.
 Beforehand one thing may be known (`SIZE_SLOPE`): of networks inside one budget, those with more
 parameters tend to be more accurate, and ten trained networks tell little more than that.
 The process then guesses what is left when the slope is taken away; where the slope is wrong, rows
-say so soon enough.
+say so soon enough. What depth adds to an accuracy to make it an expected one is known of every
+network, and is taken away in the same manner.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hwn2n.network.counts import Counts
@@ -59,18 +60,21 @@ class AccuracyPredictor:
         self.groups = list(channels.free.values())
         self._fitted: GaussianProcessRegressor | None = None
         self._rows: dict[str, np.ndarray] = {}
-        self._slope = 0.0
+        self._slope = self._depth_slope = 0.0
 
     @property
     def ready(self) -> bool:
         """Whether it was fitted on enough networks to guess."""
         return self._fitted is not None
 
-    def fit(self, trained: Sequence[Candidate], slope: float = 0.0) -> None:
+    def fit(
+        self, trained: Sequence[Candidate], slope: float = 0.0, depth_slope: float = 0.0
+    ) -> None:
         """Learn from these candidates, whose accuracies are known, and from no others.
 
         Of those with one key, which are one network, the last counts: its accuracy is the mean.
-        `slope` is what is known beforehand (`SIZE_SLOPE`), 0 for nothing.
+        `slope` is what is known beforehand of parameters (`SIZE_SLOPE`), `depth_slope` of depth, 0
+        for nothing.
         """
         import numpy as np
         from sklearn.exceptions import ConvergenceWarning
@@ -80,7 +84,7 @@ class AccuracyPredictor:
         from sklearn.preprocessing import StandardScaler
 
         known = latest(c for c in trained if c.accuracy is not None)[-_MOST:]
-        self._fitted, self._slope = None, slope
+        self._fitted, self._slope, self._depth_slope = None, slope, depth_slope
         if len(known) < LEAST:
             return
         rows = np.stack([self._known_features(candidate.decision) for candidate in known])
@@ -96,7 +100,8 @@ class AccuracyPredictor:
         )
         with warnings.catch_warnings():  # a bound that is reached is as good an answer here
             warnings.simplefilter("ignore", ConvergenceWarning)
-            self._fitted = process.fit(rows, wanted - self._by_size(rows))
+            removed = [candidate.decision["removed"] for candidate in known]
+            self._fitted = process.fit(rows, wanted - self._beforehand(rows, removed))
 
     def expected(self, decisions: Sequence[tuple[Decision, Counts]]) -> list[float]:
         """The expected accuracies of decisions as they would be evaluated, with their counts."""
@@ -107,13 +112,18 @@ class AccuracyPredictor:
             return []
         rows = np.stack([self._features(decision, counts) for decision, counts in decisions])
         most = _log_odds(1.0)  # far from all that is known a line goes anywhere
-        found = self._fitted.predict(rows) + self._by_size(rows)
+        removed = [decision.removed for decision, _ in decisions]
+        found = self._fitted.predict(rows) + self._beforehand(rows, removed)
         guesses = np.clip(found, -most, most).tolist()
         return [1 / (1 + math.exp(-guess)) for guess in guesses]
 
-    def _by_size(self, rows: np.ndarray) -> Any:
-        """(N,) log-odds, but for a constant, that networks with these features have by size."""
-        return self._slope * rows[:, _PARAMS]
+    def _beforehand(self, rows: np.ndarray, removed: Sequence[Collection[str]]) -> Any:
+        """(N,) log-odds, but for a constant, that networks with these features have by size and
+        depth."""
+        import numpy as np
+
+        depths = np.array([max(1, self.planner.depth(names)) for names in removed])
+        return self._slope * rows[:, _PARAMS] + self._depth_slope * np.log(depths)
 
     def _known_features(self, decision: Mapping[str, Any]) -> np.ndarray:
         """Of a decision as the ledger has it; each is counted once, for every update fits anew."""

@@ -13,6 +13,7 @@ from hwn2n.hardware.measurement import Beside
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.counts import Counts
 from hwn2n.network.decision import Decision
+from hwn2n.network.depth import depth
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.limits import Limits
@@ -78,7 +79,9 @@ class RowWriter:
         settings: Settings,
         teacher_accuracy: float,
         teacher: Counts,
+        depth: int,
     ) -> None:
+        """`teacher` and `depth` are the counts and the depth of the teacher."""
         self.ledger = ledger
         self.limits = limits
         self.countable = countable
@@ -86,6 +89,7 @@ class RowWriter:
         self.settings = settings
         self.teacher_accuracy = teacher_accuracy
         self.teacher = teacher
+        self.depth = depth
 
     def row(self, work: Work) -> Candidate:
         """The row of a proposal whose work is done."""
@@ -195,18 +199,19 @@ class RowWriter:
             formula=self.settings.formula,
             violation=None if satisfied or degenerate else _violation(constraints, cost),
             near_miss_weight=self.settings.near_miss,
-            # sizes say what a brief training does not: after a longer one they mislead
-            promise=1.0 if work.longer or not work.planned else self._promise(work.planned),
+            promise=1.0 if not work.planned else self._promise(work.planned, work.longer),
         )
 
-    def _promise(self, planned: Planned) -> float:
-        """What the odds of a brief accuracy are multiplied by, for what the network is."""
+    def _promise(self, planned: Planned, longer: bool) -> float:
+        """What the odds of an accuracy are multiplied by, for what the network is; after the
+        `longer` training of a run-off activations would mislead."""
         settings, whole = self.settings, self.teacher
-        size = max(1.0, planned.cost["params"].value)
-        promise = (size / max(1, whole.params)) ** settings.size_weight
-        return float(
-            promise * (planned.activations / whole.elements) ** settings.activations_weight
-        )
+        size = max(1.0, planned.cost["params"].value) / max(1, whole.params)
+        deep = max(1, depth(planned.architecture)) / max(1, self.depth)
+        promise = size**settings.size_weight * deep**settings.depth_weight
+        if not longer:
+            promise *= (planned.activations / whole.elements) ** settings.activations_weight
+        return float(promise)
 
     def compression(self, cost: Cost) -> float:
         """C of a network of this cost."""

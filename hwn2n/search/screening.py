@@ -79,8 +79,9 @@ class Screening:
         self._known = {name_of(c.decision): c for c in brief}
         known = [c for c in brief if c.state in (State.TRAINED, State.REUSED)]
         # what is guessed are expected accuracies, which have a slope of their own
-        own = self.evaluator.settings.size_weight
-        self.predictor.fit(known, SIZE_SLOPE + own if self.hinted else 0.0)
+        settings = self.evaluator.settings
+        slope = SIZE_SLOPE + settings.size_weight if self.hinted else 0.0
+        self.predictor.fit(known, slope, settings.depth_weight)
 
     @property
     def hinted(self) -> bool:

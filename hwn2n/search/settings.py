@@ -19,6 +19,9 @@ from hwn2n.errors import InputError
 from hwn2n.search.reward import ANNEALING_HORIZON, Formula
 from hwn2n.search.strategy_settings import StrategySettings
 
+WEIGHTS = ("activations_weight", "size_weight", "depth_weight")
+"""What may count beside an accuracy."""
+
 
 class Settings(StrategySettings):
     """A search. Defaults are the paper's."""
@@ -81,7 +84,13 @@ class Settings(StrategySettings):
         0.0,
         ge=0,
         le=10,
-        description="the same of its parameters; 0 = nothing",
+        description="the same of its parameters, and after a run-off; 0 = nothing",
+    )
+    depth_weight: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="the same of its depth, and after a run-off; 0 = nothing",
     )
     choose_by: Literal["reward", "accuracy"] = Field(
         "reward",
@@ -129,7 +138,7 @@ class Settings(StrategySettings):
         """
         formula = "paper" if self.formula == "accuracy" else self.formula
         rewarded = {"choose_by": "reward", "formula": formula}
-        return self.model_copy(update={**rewarded, "activations_weight": 0.0, "size_weight": 0.0})
+        return self.model_copy(update={**rewarded, **dict.fromkeys(WEIGHTS, 0.0)})
 
     @field_validator("train", "final", mode="wrap")
     @classmethod
