@@ -68,7 +68,7 @@ BY_DEPTH = f"{BY_SIZE} and depth"
 DEFAULT = f"{ALIGNED_BY_SIZE} and depth"
 """What `recipe: fast` does by itself. Without a limit on time it is the same without `aligned`."""
 _SIZE = {"zero_cost": True, "size_weight": 0.2}
-_DEPTH = {"zero_cost": True, "size_weight": 0.4, "depth_weight": 0.3}
+_DEPTH = {"zero_cost": True, "size_weight": 0.6, "depth_weight": 0.3}
 
 SHIPPED = "policies, shipped start"
 SHIPPED_SCREENED = f"{SHIPPED}, screened"

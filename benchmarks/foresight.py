@@ -21,10 +21,14 @@ from typing import Any
 
 from scipy.stats import kendalltau
 
-from benchmarks.ledgers import briefly_trained, candidates_of, run_name, write_reading
-from hwn2n.network.architecture import Architecture
+from benchmarks.ledgers import (
+    briefly_trained,
+    candidates_of,
+    planner_of,
+    run_name,
+    write_reading,
+)
 from hwn2n.network.decision import Decision
-from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, latest
 from hwn2n.run.folder import RunFolder, read_json
 from hwn2n.search.predictor import LEAST, SIZE_SLOPE, AccuracyPredictor
@@ -50,8 +54,7 @@ def main() -> None:
 def foreseen(folder: Path) -> list[dict[str, Any]]:
     """A row for each number of candidates seen and each way to guess: the tau of the rest."""
     run = RunFolder(folder)
-    teacher = read_json(run.teacher_architecture)
-    planner = Planner(Architecture.from_json(teacher, source=str(run.teacher_architecture)))
+    planner = planner_of(run)
     granularity = settings_from_json(read_json(run.config)["settings"]).granularity
     candidates = latest(briefly_trained(candidates_of(folder)))
     rows: list[dict[str, Any]] = []

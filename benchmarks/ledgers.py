@@ -9,9 +9,11 @@ from typing import Any
 
 from benchmarks.provenance import made_here
 from benchmarks.runs import RESULTS
+from hwn2n.network.architecture import Architecture
 from hwn2n.network.decision import name_of
+from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
-from hwn2n.run.folder import RunFolder, write_json
+from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.runoff import STAGE as RUNOFF
 
@@ -41,6 +43,12 @@ def brief_accuracies(candidates: Sequence[Candidate]) -> dict[str, float]:
 def run_name(folder: Path) -> str:
     """The case and the strategy, as benchmarks.strategies names its folders."""
     return "/".join(folder.resolve().parts[-2:])
+
+
+def planner_of(run: RunFolder) -> Planner:
+    """What plans students of the run's teacher."""
+    teacher = read_json(run.teacher_architecture)
+    return Planner(Architecture.from_json(teacher, source=str(run.teacher_architecture)))
 
 
 def write_reading(
