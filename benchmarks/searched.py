@@ -28,8 +28,8 @@ from benchmarks.rankings import with_interval
 from benchmarks.runs import RESULTS, public_name
 from benchmarks.study import Study, known_rows, open_study, study_parser, write_study
 from hwn2n.network.decision import NOTHING, Decision, name_of
+from hwn2n.search.proposals import ANCHOR
 from hwn2n.search.reward import expected_accuracy
-from hwn2n.search.rounds import ANCHOR
 from hwn2n.search.school import School
 
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)

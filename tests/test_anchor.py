@@ -14,7 +14,8 @@ from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.search.anchor import evaluate_anchors
 from hwn2n.search.choices.actions import RemovalStage, ShrinkageStage
 from hwn2n.search.choices.prior import kept_at_budget, removal_prior, shrinkage_prior
-from hwn2n.search.rounds import ANCHOR, Rounds
+from hwn2n.search.proposals import ANCHOR
+from hwn2n.search.rounds import Rounds
 from hwn2n.search.strategies.learning import prior_for
 
 Make = Callable[..., Rounds]

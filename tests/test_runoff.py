@@ -21,8 +21,8 @@ from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.folder import read_json
 from hwn2n.run.ledger import Ledger
+from hwn2n.search.proposals import ANCHOR
 from hwn2n.search.reward import expected_accuracy
-from hwn2n.search.rounds import ANCHOR
 from hwn2n.search.runoff import STAGE, run_off
 from hwn2n.search.school import School
 
@@ -68,10 +68,11 @@ def test_the_best_few_train_again_and_the_best_of_them_is_the_student(tmp_path: 
     assert all(c.expected != c.accuracy for c in briefly if c.accuracy)
     teacher = small.small_teacher()
     planner = Planner(capture(teacher.model, (1, 8, 8), teacher.program).architecture)
+    [anchor] = [planner.count(Decision.from_json(c.decision)) for c in rows if c.stage == "anchor"]
     for candidate in longer:
         decision = Decision.from_json(candidate.decision)
         counts, deep = planner.count(decision), planner.depth(decision.removed)
-        promise = (counts.params / 1131) ** 0.6 * (deep / 4) ** 0.3
+        promise = (counts.params / anchor.params) ** 0.6 * (deep / 4) ** 0.3
         assert candidate.accuracy is not None
         assert candidate.expected == expected_accuracy(candidate.accuracy, promise, 1.0), (
             "size and depth still count, activations do not"

@@ -49,7 +49,7 @@ class ByFirstWidth:
 
     ready = True
 
-    def fit(self, trained: Sequence[Candidate], slope: float = 0.0) -> None:
+    def fit(self, trained: Sequence[Candidate], *slopes: float) -> None:
         pass
 
     def expected(self, decisions: Sequence[tuple[Decision, Counts]]) -> list[float]:

@@ -25,7 +25,7 @@ from hwn2n.network.depth import depth
 from hwn2n.run.candidate import State
 from hwn2n.run.folder import RunFolder
 from hwn2n.search.assemble import Workbench, assemble
-from hwn2n.search.proposals import Place, Proposal
+from hwn2n.search.proposals import ANCHOR, Place, Proposal
 from hwn2n.search.reward import expected_accuracy, reward
 from hwn2n.search.workshop import PHASES, SET_UP
 
@@ -75,6 +75,19 @@ def test_inside_the_budget_is_trained(make: Make) -> None:
     assert row.reward == row.expected / bench.evaluator.rows.teacher_accuracy
     assert set(PHASES) - {SET_UP} == set(row.seconds)
     assert bench.evaluator.ledger.candidates() == [row]
+
+
+def test_size_is_a_share_of_the_anchors(make: Make) -> None:
+    bench = make("{metric: params, max: 40%}", size_weight=0.5)
+    evaluator = bench.evaluator
+    for place, widths in ((ANCHOR, {"conv1": 4}), (Place("removal", 0, 0), {"conv1": 2})):
+        proposal = Proposal(decision=Decision(widths=widths), place=place, actions=())
+        list(evaluator.evaluate([proposal], epsilon=0.0))
+    anchor, row = evaluator.ledger.candidates()
+    assert anchor.accuracy is not None and anchor.expected == anchor.accuracy
+    share = row.cost["params"]["value"] / anchor.cost["params"]["value"]
+    assert row.accuracy is not None and share != 1.0
+    assert row.expected == expected_accuracy(row.accuracy, share**0.5, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from hwn2n.hardware.measurement import Effort
 from hwn2n.hardware.target import Target
 from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import Silent, StageProgress
-from hwn2n.search.rounds import ANCHOR, Rounds
+from hwn2n.search.proposals import ANCHOR
+from hwn2n.search.rounds import Rounds
 from hwn2n.search.runoff import STAGE as RUNOFF
 from hwn2n.search.runoff import run_off
 from hwn2n.search.strategies.evolution import STAGE as EVOLUTION

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.run.candidate import Candidate
-from hwn2n.search.proposals import Proposal
-from hwn2n.search.rounds import ANCHOR, SEARCH, Rounds
+from hwn2n.search.proposals import ANCHOR, Proposal
+from hwn2n.search.rounds import SEARCH, Rounds
 
 _TRIES = 4
 """So many widths are tried where a limit has to be measured."""

@@ -37,7 +37,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hwn2n.search.anchor import evaluate_anchors
-from hwn2n.search.rounds import ANCHOR, SEARCH, Rounds
+from hwn2n.search.proposals import ANCHOR
+from hwn2n.search.rounds import SEARCH, Rounds
 from hwn2n.search.runoff import run_off
 from hwn2n.search.strategies.evolution import run_evolution
 from hwn2n.search.strategies.stages import run_stages

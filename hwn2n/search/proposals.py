@@ -16,6 +16,10 @@ class Place:
     rollout: int
 
 
+ANCHOR = Place("anchor", 0, 0)
+"""Of the first anchor."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
     """A decision to evaluate. `actions` are those of a policy that took it, else empty."""

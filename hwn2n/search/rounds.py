@@ -14,10 +14,9 @@ from hwn2n.run.ledger import Ledger
 from hwn2n.run.progress import Reporter, StageProgress
 from hwn2n.run.stop import Stop
 from hwn2n.search.evaluate import Evaluator
-from hwn2n.search.proposals import Place, Proposal
+from hwn2n.search.proposals import Proposal
 from hwn2n.search.settings import Settings
 
-ANCHOR = Place("anchor", 0, 0)
 SEARCH = "search"
 """The phase to which the clock books all of this."""
 

@@ -17,7 +17,7 @@ from hwn2n.network.depth import depth
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.limits import Limits
-from hwn2n.search.proposals import Proposal
+from hwn2n.search.proposals import ANCHOR, Proposal
 from hwn2n.search.reward import RewardTerms, accuracy_matters, compression, score
 from hwn2n.search.settings import Settings
 from hwn2n.search.workshop import Outcome, Task
@@ -90,6 +90,7 @@ class RowWriter:
         self.teacher_accuracy = teacher_accuracy
         self.teacher = teacher
         self.depth = depth
+        self._anchored: float | None = None
 
     def row(self, work: Work) -> Candidate:
         """The row of a proposal whose work is done."""
@@ -199,19 +200,30 @@ class RowWriter:
             formula=self.settings.formula,
             violation=None if satisfied or degenerate else _violation(constraints, cost),
             near_miss_weight=self.settings.near_miss,
-            promise=1.0 if not work.planned else self._promise(work.planned, work.longer),
+            promise=1.0 if not work.planned else self._promise(work, work.planned),
         )
 
-    def _promise(self, planned: Planned, longer: bool) -> float:
-        """What the odds of an accuracy are multiplied by, for what the network is; after the
-        `longer` training of a run-off activations would mislead."""
+    def _promise(self, work: Work, planned: Planned) -> float:
+        """What the odds of an accuracy are multiplied by, for what the network is; after the longer
+        training of a run-off activations would mislead."""
         settings, whole = self.settings, self.teacher
-        size = max(1.0, planned.cost["params"].value) / max(1, whole.params)
+        size = max(1.0, planned.cost["params"].value) / self._usual_params(work, planned)
         deep = max(1, depth(planned.architecture)) / max(1, self.depth)
         promise = size**settings.size_weight * deep**settings.depth_weight
-        if not longer:
+        if not work.longer:
             promise *= (planned.activations / whole.elements) ** settings.activations_weight
         return float(promise)
+
+    def _usual_params(self, work: Work, planned: Planned) -> float:
+        """Those of the first anchor, so that its reward says how accurate it is; without one the
+        teacher's. Which it is changes no order."""
+        if self._anchored is None:
+            first = self.ledger.find(ANCHOR.stage, ANCHOR.iteration, ANCHOR.rollout)
+            if first is not None and first.cost:
+                self._anchored = float(first.cost["params"]["value"])
+            elif work.proposal.place == ANCHOR:
+                return max(1.0, planned.cost["params"].value)
+        return max(1.0, self._anchored or self.teacher.params)
 
     def compression(self, cost: Cost) -> float:
         """C of a network of this cost."""

@@ -15,8 +15,8 @@ from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.evaluate import Evaluator
-from hwn2n.search.proposals import Place, Proposal
-from hwn2n.search.rounds import ANCHOR, Rounds
+from hwn2n.search.proposals import ANCHOR, Place, Proposal
+from hwn2n.search.rounds import Rounds
 
 STAGE = "runoff"
 _TURNS = 3

@@ -6,7 +6,8 @@ from hwn2n.budget.cost import cost_from_json
 from hwn2n.network.decision import Decision
 from hwn2n.run.candidate import Candidate, latest
 from hwn2n.search.choices.actions import RemovalStage
-from hwn2n.search.rounds import ANCHOR, Rounds
+from hwn2n.search.proposals import ANCHOR
+from hwn2n.search.rounds import Rounds
 
 
 def best_removals(rounds: Rounds, count: int) -> list[frozenset[str]]:

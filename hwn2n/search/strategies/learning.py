@@ -27,7 +27,8 @@ from hwn2n.search.policies import (
     UniformPolicy,
     load_policy,
 )
-from hwn2n.search.rounds import ANCHOR, Rounds
+from hwn2n.search.proposals import ANCHOR
+from hwn2n.search.rounds import Rounds
 from hwn2n.search.seeds import derive_seed
 from hwn2n.search.settings import Settings
 from hwn2n.search.strategy_settings import StageSettings
