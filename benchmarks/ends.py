@@ -25,7 +25,7 @@ from hwn2n.run.folder import RunFolder, read_json
 from hwn2n.search.reward import expected_accuracy
 from hwn2n.search.runoff import STAGE as RUNOFF
 
-WEIGHTS = ((0.0, 0.0), (0.2, 0.0), (0.4, 0.0), (0.0, 0.3), (0.4, 0.3))
+WEIGHTS = ((0.0, 0.0), (0.2, 0.0), (0.6, 0.0), (0.0, 0.3), (0.6, 0.15), (0.6, 0.3))
 """Of size and depth beside the accuracy."""
 
 INPUTS = {
