@@ -90,8 +90,7 @@ class Evaluator:
             measured=measured,
             settings=self.settings,
             teacher_accuracy=teacher_accuracy,
-            teacher=count(planner.teacher),
-            depth=planner.depth(),
+            planner=planner,
         )
         self.refitter = Refitter(
             times=settings.refits,

@@ -11,9 +11,9 @@ from hwn2n.budget.cost import Cost, cost_from_json, cost_to_json
 from hwn2n.budget.matrix import Constraints
 from hwn2n.hardware.measurement import Beside
 from hwn2n.network.architecture import Architecture
-from hwn2n.network.counts import Counts
-from hwn2n.network.decision import Decision
+from hwn2n.network.decision import NOTHING, Decision
 from hwn2n.network.depth import depth
+from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
 from hwn2n.search.limits import Limits
@@ -78,18 +78,15 @@ class RowWriter:
         measured: Sequence[str],
         settings: Settings,
         teacher_accuracy: float,
-        teacher: Counts,
-        depth: int,
+        planner: Planner,
     ) -> None:
-        """`teacher` and `depth` are the counts and the depth of the teacher."""
         self.ledger = ledger
         self.limits = limits
         self.countable = countable
         self.measured = tuple(measured)
         self.settings = settings
         self.teacher_accuracy = teacher_accuracy
-        self.teacher = teacher
-        self.depth = depth
+        self.teacher, self.depth = planner.count(NOTHING), planner.depth()
         self._anchored: float | None = None
 
     def row(self, work: Work) -> Candidate:
