@@ -65,7 +65,7 @@ def test_every_candidate_is_inside_and_without_masks_few_are(tmp_path: Path, str
     assert len(masked) == 8 and len(plain) == 20
     assert share_inside(masked, limit) == 1.0
     assert all(c.satisfied for c in masked)
-    assert share_inside(plain, limit) < 0.2
+    assert share_inside(plain, limit) <= 0.25
     assert len({c.actions for c in masked}) > 4
 
 
