@@ -21,6 +21,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from benchmarks.ledgers import candidates_of, planner_of, run_name, write_reading
+from benchmarks.rankings import least_squares, log_odds
 from hwn2n.run.folder import RunFolder, read_json
 from hwn2n.search.reward import expected_accuracy
 from hwn2n.search.runoff import STAGE as RUNOFF
@@ -99,16 +100,10 @@ def _term(of: str) -> str:
 def _squares(rows: Sequence[dict[str, Any]], inputs: Sequence[str]) -> tuple[list[float], float]:
     """The slopes, and the deviation of the rest."""
     given = np.array(
-        [[_log_odds(r[of]) if of == "runoff" else math.log(r[of]) for of in inputs] for r in rows]
+        [[log_odds(r[of]) if of == "runoff" else math.log(r[of]) for of in inputs] for r in rows]
     )
-    final = np.array([_log_odds(r["final"]) for r in rows])
-    x, y = given - given.mean(axis=0), final - final.mean()
-    slopes = np.linalg.lstsq(x, y, rcond=None)[0]
-    return [float(slope) for slope in slopes], float(np.std(y - x @ slopes))
-
-
-def _log_odds(accuracy: float) -> float:
-    return math.log(accuracy / (1 - accuracy))
+    final = np.array([log_odds(r["final"]) for r in rows])
+    return least_squares(given - given.mean(axis=0), final - final.mean())
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from benchmarks.ledgers import brief_accuracies, candidates_of, run_name, write_reading
+from benchmarks.rankings import least_squares, log_odds
 from hwn2n.network.decision import name_of
 from hwn2n.search.reward import expected_accuracy
 from hwn2n.search.runoff import STAGE as RUNOFF
@@ -104,19 +105,14 @@ def _squares(
     """The two slopes, and the deviations of the rest without and with the size."""
     inputs, outputs = [], []
     for run in runs:
-        given = np.array([[_log_odds(r["brief"]), math.log(size(r))] for r in run])
-        longer = np.array([_log_odds(r["longer"]) for r in run])
+        given = np.array([[log_odds(r["brief"]), math.log(size(r))] for r in run])
+        longer = np.array([log_odds(r["longer"]) for r in run])
         inputs.append(given - given.mean(axis=0))
         outputs.append(longer - longer.mean())
     x, y = np.concatenate(inputs), np.concatenate(outputs)
-    alone = np.linalg.lstsq(x[:, :1], y, rcond=None)[0]
-    both = np.linalg.lstsq(x, y, rcond=None)[0]
-    rest = [float(np.std(y - x[:, :1] @ alone)), float(np.std(y - x @ both))]
-    return float(both[0]), float(both[1]), rest[0], rest[1]
-
-
-def _log_odds(accuracy: float) -> float:
-    return math.log(accuracy / (1 - accuracy))
+    _, without = least_squares(x[:, :1], y)
+    [of_brief, of_size], beside = least_squares(x, y)
+    return of_brief, of_size, without, beside
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""How well short trainings rank networks that a full training ranks too: a table of taus."""
+"""How well one training ranks networks that another ranks too: taus, and least squares."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -117,3 +118,14 @@ def tau(pairs: list[tuple[float, float, float]], *, within: bool) -> float:
                 values.append(float(found))
                 weights.append(len(mine))
     return float(np.average(values, weights=weights)) if values else float("nan")
+
+
+def log_odds(accuracy: float) -> float:
+    """Of an accuracy strictly between 0 and 1."""
+    return math.log(accuracy / (1 - accuracy))
+
+
+def least_squares(given: np.ndarray, found: np.ndarray) -> tuple[list[float], float]:
+    """The slopes of `found` (N,) by the columns of `given` (N, K); the deviation of the rest."""
+    slopes = np.linalg.lstsq(given, found, rcond=None)[0]
+    return [float(slope) for slope in slopes], float(np.std(found - given @ slopes))

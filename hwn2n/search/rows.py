@@ -12,7 +12,6 @@ from hwn2n.budget.matrix import Constraints
 from hwn2n.hardware.measurement import Beside
 from hwn2n.network.architecture import Architecture
 from hwn2n.network.decision import NOTHING, Decision
-from hwn2n.network.depth import depth
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate, State
 from hwn2n.run.ledger import Ledger
@@ -86,7 +85,8 @@ class RowWriter:
         self.measured = tuple(measured)
         self.settings = settings
         self.teacher_accuracy = teacher_accuracy
-        self.teacher, self.depth = planner.count(NOTHING), planner.depth()
+        self.planner = planner
+        self.teacher = planner.count(NOTHING)
         self._anchored: float | None = None
 
     def row(self, work: Work) -> Candidate:
@@ -205,7 +205,7 @@ class RowWriter:
         training of a run-off activations would mislead."""
         settings, whole = self.settings, self.teacher
         size = max(1.0, planned.cost["params"].value) / self._usual_params(work, planned)
-        deep = max(1, depth(planned.architecture)) / max(1, self.depth)
+        deep = max(1, self.planner.depth(planned.decision.removed)) / max(1, self.planner.depth())
         promise = size**settings.size_weight * deep**settings.depth_weight
         if not work.longer:
             promise *= (planned.activations / whole.elements) ** settings.activations_weight
