@@ -60,12 +60,13 @@ def share_inside(candidates: list[Candidate], limit: float) -> float:
 def test_every_candidate_is_inside_and_without_masks_few_are(tmp_path: Path, strategy: str) -> None:
     limit = LIMIT * 1131
     how = {"strategy": strategy, "removal__updates": 0, "shrinkage__updates": 4}
+    how |= {"size_weight": 0.0, "depth_weight": 0.0}  # accuracy alone teaches the policies
     masked = searched(tmp_path / "masked", BUDGET, mask=True, **how)
     plain = searched(tmp_path / "plain", BUDGET, **how, shrinkage__rollouts=5)
     assert len(masked) == 8 and len(plain) == 20
     assert share_inside(masked, limit) == 1.0
     assert all(c.satisfied for c in masked)
-    assert share_inside(plain, limit) <= 0.25
+    assert share_inside(plain, limit) < 0.2
     assert len({c.actions for c in masked}) > 4
 
 
