@@ -155,9 +155,11 @@ def test_a_link_stays_one_and_a_pipe_too(run, tmp_path):
 
 
 def test_a_run_without_a_student_says_how_to_go_on(run, tmp_path):
-    (tmp_path / "config.json").write_bytes((run / "config.json").read_bytes())
-    done = hwn2n("export", tmp_path, "--to", "python", "-o", tmp_path / "x.py")
-    assert done.code == 2 and "compress --resume" in done.err
+    begun = tmp_path / "with a space"
+    begun.mkdir()
+    (begun / "config.json").write_bytes((run / "config.json").read_bytes())
+    done = hwn2n("export", begun, "--to", "python", "-o", tmp_path / "x.py")
+    assert done.code == 2 and done.err.endswith(f"hwn2n compress --resume '{begun}'\n")
 
 
 def test_the_extra_is_named_where_onnx_is_missing(tmp_path, monkeypatch):

@@ -181,7 +181,7 @@ def _decision(folder: RunFolder) -> Decision:
     if not folder.result.exists():
         raise InputError(
             f"{folder.path}: the run must be complete to show its student; go on with: "
-            f"hwn2n compress --resume {folder.path}"
+            f"{folder.resume_command}"
         )
     try:
         return Decision.from_json(read_result(folder).student["decision"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from hwn2n.commands.report import reported
 from hwn2n.commands.result import Result, judged, prove
 from hwn2n.commands.starting import starting_policies
@@ -62,6 +60,4 @@ def _work(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -
         student = train_student(choice, bench.school, folder, reporter, stop, clock)
         return judged(prove(bench, choice, student, folder))
     except (InterruptedRunError, KeyboardInterrupt) as error:
-        raise InterruptedRunError(
-            f"interrupted; go on with: hwn2n compress --resume {shlex.quote(str(folder.path))}"
-        ) from error
+        raise InterruptedRunError(f"interrupted; go on with: {folder.resume_command}") from error

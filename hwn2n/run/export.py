@@ -52,6 +52,6 @@ def read_student(folder: RunFolder) -> Stored:
     if not (folder.result.is_file() and folder.weights.is_file()):
         raise InputError(
             f"{folder.path}: the run must have a student, but it has none yet; go on with: "
-            f"hwn2n compress --resume {folder.path}"
+            f"{folder.resume_command}"
         )
     return read_stored(folder.weights)

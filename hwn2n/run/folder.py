@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
 import time
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved configuration, with all that `--resume` needs."""
         return self.path / "config.json"
+
+    @property
+    def resume_command(self) -> str:
+        """What a user types to go on with it."""
+        return f"hwn2n compress --resume {shlex.quote(str(self.path))}"
 
     @property
     def ledger(self) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -77,8 +76,7 @@ def train_student(
         raise DivergedError(
             f"{folder.path}: the final training must stay finite, but: {error}; it needs a "
             f"final.lr below {final.lr:g}, or another final.precision than {final.precision}: "
-            f"hwn2n compress --resume {shlex.quote(str(folder.path))} "
-            f"--set final.lr={final.lr / 4:g}"
+            f"{folder.resume_command} --set final.lr={final.lr / 4:g}"
         ) from error
     clock.lap(FINAL_TRAINING)
     return student.cpu()
