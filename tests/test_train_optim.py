@@ -110,6 +110,9 @@ def test_presets():
     assert {"paper-mnist", "paper-cifar", "paper-resnet", "fast"} <= TEACHER_RECIPES.keys()
     search = STUDENT_RECIPES["paper-search"]
     assert (search.epochs, search.optimizer, search.lr, search.batch_size) == (5, "adam", 5e-4, 200)
+    for presets in (TEACHER_RECIPES, STUDENT_RECIPES):
+        for name, preset in presets.items():
+            assert preset.precision == ("fp32" if name.startswith("paper") else "auto"), name
     assert default_recipe("cifar10", "resnet18").augment == "crop-flip"
     assert default_recipe("imagefolder:some/where.zip", "vgg13").augment == "crop-flip"
     assert default_recipe("mnist", "vgg13").augment == "none"
