@@ -189,12 +189,7 @@ TEACHER_RECIPES: dict[str, TrainSettings] = {
 
 STUDENT_RECIPES: dict[str, TrainSettings] = {
     "paper-search": TrainSettings(
-        epochs=5,
-        batch_size=200,
-        optimizer="adam",
-        lr=5e-4,
-        weight_decay=5e-4,
-        precision="fp32",
+        epochs=5, batch_size=200, optimizer="adam", lr=5e-4, weight_decay=5e-4, precision="fp32"
     ),
     "paper-final": replace(TEACHER_RECIPES["paper-cifar"], augment="none"),
     "fast-search": TrainSettings(
