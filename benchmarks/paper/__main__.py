@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(size=FULL)
     for name, size, said in (
         ("--reduced", SMALL, f"less of it: {SMALL.describe()}"),
-        ("--narrow", NARROW, f"less still of CIFAR-10: {NARROW.describe()}"),
+        ("--narrow", NARROW, f"less still of VGGs and ResNets: {NARROW.describe()}"),
         ("--tiny", TINY, "only to see that it works; published nowhere"),
     ):
         sizes.add_argument(name, dest="size", action="store_const", const=size, help=said)

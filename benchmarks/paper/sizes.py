@@ -130,7 +130,7 @@ NARROW = Size(
     rollouts=5,
     narrower=4,
 )
-"""`--narrow`: what a core without a GPU does of CIFAR-10, ten minutes to an hour for a row."""
+"""`--narrow`: VGGs and ResNets on a core without a GPU, ten minutes to an hour for a row."""
 
 TINY = Size(
     name="tiny",
