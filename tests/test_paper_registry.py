@@ -17,8 +17,10 @@ from benchmarks.paper.lab import Lab, teacher_recipe
 from benchmarks.paper.listing import listing, state
 from benchmarks.paper.registry import ROWS, chosen
 from benchmarks.paper.results import body, entries_of, is_finished, keep, page, shown
+from benchmarks.paper.search import SAME
 from benchmarks.paper.sizes import FULL, NARROW, SIZES, SMALL, TINY
 from benchmarks.paper.students import STUDENTS, build_student
+from benchmarks.paper.table4 import WITHIN
 from benchmarks.runs import RESULTS
 from hwn2n.distil.datasets import SOURCES
 from hwn2n.errors import InputError
@@ -124,6 +126,17 @@ def test_a_narrow_lab_has_narrow_teachers_and_limits(tmp_path: Path) -> None:
     assert limit["max"] == 1_000_000
     several = limits("table4-cifar10-resnet18-several", params, narrow)
     assert [limit["max"] for limit in several[1:]] == ["25%", "50%"]
+
+
+def test_the_narrowed_network_of_a_limited_row_is_inside_what_is_limited() -> None:
+    baselines = {
+        name.removeprefix("table4-"): row.baseline  # type: ignore[attr-defined]
+        for name, row in ROWS.items()
+        if name.startswith("table4-")
+    }
+    size = {name for name, baseline in baselines.items() if baseline == SAME}
+    assert size == {"mnist-vgg13-20k", "cifar10-vgg19-1m", "mnist-vgg13-worst-class"}
+    assert set(baselines.values()) == {SAME, WITHIN}
 
 
 @pytest.mark.parametrize("name", STUDENTS)

@@ -2,13 +2,14 @@
 
 The paper's are parameters alone. Latency and power are of the device that trains (`--device`), as
 shares of the teacher's, which is measured again beside each candidate; where there is no power
-meter, the row says so and is not run. Beside each student stands one uniformly narrowed network at
-the student's size, with its final training.
+meter, the row says so and is not run. Beside each student stands one uniformly narrowed network
+with its final training: at the student's size, or, where more is limited than parameters, the
+widest inside the limits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,11 +18,14 @@ import torch
 from benchmarks.paper.figures import CIFAR10_1M, MNIST_20K, Figure
 from benchmarks.paper.lab import Lab, Teacher
 from benchmarks.paper.rows import Row, Runs
-from benchmarks.paper.search import SAME, Search, search, students, uniform
-from hwn2n.budget.columns import find_column
+from benchmarks.paper.search import SAME, UNIFORM, Search, search, students, uniform
+from hwn2n.budget.columns import Column, find_column
 from hwn2n.network.teachers import build_teacher
 
 Limit = Mapping[str, Any]
+
+WITHIN = "uniform width, within the limits"
+"""The baseline where a network of the student's size may be outside."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,7 @@ class LimitedRow(Row):
         arms: dict[str, Runs] = {
             "student": [],
             "random actions": [],
-            SAME: [],
+            self.baseline: [],
         }
         slug = self.name.removeprefix("table4-")
         limits = self.limits_of(lab, teacher)
@@ -54,10 +58,25 @@ class LimitedRow(Row):
                 overrides={"strategy": "random"},
             )
             arms["random actions"].append(search(lab, teacher, other))
-            if "params" in student:
-                narrowed = uniform(lab, teacher, asked, student["params"])
-                arms[SAME].append(narrowed)
+            if self.baseline == WITHIN:
+                widest = Search(
+                    what=f"{slug}-within-uniform",
+                    recipe=recipe,
+                    seed=seed,
+                    limits=limits,
+                    overrides=UNIFORM,
+                )
+                arms[WITHIN].append(search(lab, teacher, widest))
+            elif "params" in student:
+                arms[SAME].append(uniform(lab, teacher, asked, student["params"]))
         return teacher, arms
+
+    @property
+    def baseline(self) -> str:
+        """What the uniformly narrowed network is called, which says how wide it is."""
+        columns = _columns(self.limits)
+        costs = {column.name for column in columns if column.known != "learned"}
+        return SAME if costs <= {"params"} else WITHIN
 
     def limits_of(self, lab: Lab, teacher: Teacher) -> tuple[Limit, ...]:
         """The row's limits; of a teacher that the lab has narrower, parameters in proportion."""
@@ -78,7 +97,7 @@ class LimitedRow(Row):
         lines[0].append("")
         for line, (name, runs) in zip(lines[1:], entry["arms"].items(), strict=True):
             known = students(runs)
-            said = known[0].get("rows", []) if known and not name.startswith("uniform") else []
+            said = known[0].get("rows", []) if known and name != SAME else []
             line.append("; ".join(f"{row['text']}: {row['value_text']}" for row in said))
         return lines
 
@@ -86,9 +105,6 @@ class LimitedRow(Row):
 def _limited(
     name: str, title: str, data: str, arch: str, *limits: Limit, paper: Figure | None = None
 ) -> LimitedRow:
-    columns = [
-        find_column(limit["metric"], limit.get("stat"), limit.get("scope")) for limit in limits
-    ]
     return LimitedRow(
         name=f"table4-{name}",
         title=title,
@@ -96,8 +112,12 @@ def _limited(
         arch=arch,
         limits=limits,
         paper={} if paper is None else {"student": paper},
-        needs=tuple(column.name for column in columns if column.known == "measured"),
+        needs=tuple(column.name for column in _columns(limits) if column.known == "measured"),
     )
+
+
+def _columns(limits: Iterable[Limit]) -> list[Column]:
+    return [find_column(row["metric"], row.get("stat"), row.get("scope")) for row in limits]
 
 
 _LATENCY: Limit = {"metric": "latency", "stat": "p50", "max": "50%"}
