@@ -17,6 +17,7 @@ from hwn2n.errors import BudgetNotMetError, InconclusiveError, InputError
 from hwn2n.run.folder import RunFolder, read_json, write_json
 from hwn2n.run.provenance import versions
 from hwn2n.search.finish import FINAL, FINAL_TRAINING
+from hwn2n.search.recipes import RECIPES
 from hwn2n.search.runoff import STAGE as RUNOFF
 from hwn2n.search.settings import settings_to_json
 
@@ -29,8 +30,11 @@ UNIFORM: dict[str, Any] = {
     "shrinkage.updates": 0,
     "project": True,
     "anchor": True,
+    **{name: getattr(RECIPES["fast"], name) for name in ("forecast", "refits")},
 }
-"""No search: the teacher shrunk by one factor to the budget, and trained as every student is."""
+"""No search: the teacher shrunk by one factor to the budget, and trained as every student is.
+
+To what is measured too, by either recipe: `paper` alone knows only what it counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,16 +111,20 @@ def found(asked: Search, path: Path, told: Path) -> dict[str, Any]:
 
 
 def uniform(
-    lab: Lab, teacher: Teacher, asked: Search, params: float, *, weights: str | None = None
+    lab: Lab, teacher: Teacher, asked: Search, params: float | None, *, weights: str | None = None
 ) -> dict[str, Any]:
-    """The equal-size baseline of a search: one uniformly narrowed network, trained alike."""
+    """The baseline of a search: one uniformly narrowed network, trained alike.
+
+    It is the widest of at most `params` parameters, or inside the search's own limits (None).
+    """
     changes = {**asked.overrides, **UNIFORM} | ({"weights": weights} if weights else {})
-    name = f"{asked.what}-uniform" + (f"-{weights}" if weights else "")
+    within = "" if params is not None else "-within"
+    name = f"{asked.what}{within}-uniform" + (f"-{weights}" if weights else "")
     baseline = Search(
         what=name,
         recipe=asked.recipe,
         seed=asked.seed,
-        limits=({"metric": "params", "max": int(params)},),
+        limits=asked.limits if params is None else ({"metric": "params", "max": int(params)},),
         overrides=changes,
     )
     return search(lab, teacher, baseline)

@@ -18,18 +18,14 @@ import torch
 from benchmarks.paper.figures import CIFAR10_1M, MNIST_20K, Figure
 from benchmarks.paper.lab import Lab, Teacher
 from benchmarks.paper.rows import Row, Runs
-from benchmarks.paper.search import SAME, UNIFORM, Search, search, students, uniform
+from benchmarks.paper.search import SAME, Search, search, students, uniform
 from hwn2n.budget.columns import Column, find_column
 from hwn2n.network.teachers import build_teacher
-from hwn2n.search.recipes import RECIPES
 
 Limit = Mapping[str, Any]
 
 WITHIN = "uniform width, within the limits"
 """The baseline where a network of the student's size may be outside."""
-
-TO_MEASURED = {name: getattr(RECIPES["fast"], name) for name in ("forecast", "refits")}
-"""Finds a width inside measured limits by either recipe: `paper` alone knows what it counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +59,7 @@ class LimitedRow(Row):
             )
             arms["random actions"].append(search(lab, teacher, other))
             if self.baseline == WITHIN:
-                widest = Search(
-                    what=f"{slug}-within-uniform",
-                    recipe=recipe,
-                    seed=seed,
-                    limits=limits,
-                    overrides={**UNIFORM, **TO_MEASURED},
-                )
-                arms[WITHIN].append(search(lab, teacher, widest))
+                arms[WITHIN].append(uniform(lab, teacher, asked, None))
             elif "params" in student:
                 arms[SAME].append(uniform(lab, teacher, asked, student["params"]))
         return teacher, arms

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from hwn2n.budget.columns import COLUMNS, in_order
@@ -16,6 +17,7 @@ from hwn2n.errors import MeasurementError
 from hwn2n.network.decision import Decision
 from hwn2n.network.planner import Planner
 from hwn2n.run.candidate import Candidate
+from hwn2n.run.folder import RunFolder
 from hwn2n.search.settings import Settings
 from hwn2n.search.strategies.evolution import STAGE as EVOLUTION
 
@@ -80,6 +82,11 @@ class RunFacts:
     note: str | None = None
     none_found: bool = False
     again: Mapping[int, Candidate] = field(default_factory=dict)
+
+    @property
+    def resume_command(self) -> str:
+        """What a user types to go on with it."""
+        return RunFolder(Path(self.folder)).resume_command
 
     @cached_property
     def state(self) -> State:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -88,7 +87,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["quoted"] = shlex.quote
     environment.filters["seconds"] = lambda seconds: format_quantity(seconds, "latency_p50")
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
     return environment
