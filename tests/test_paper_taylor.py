@@ -116,6 +116,21 @@ def test_a_walk_meets_its_rules(tmp_path: Path) -> None:
     assert params == trace[-1]["params"] and found.details["trace"] == trace
 
 
+def test_the_channels_alone_keep_the_teachers_weights(tmp_path: Path) -> None:
+    state = walk(tmp_path, accuracy=1.01).run()
+    trained, alone = (
+        TaylorPruned(walk(tmp_path, accuracy=1.01), "size", trained=trained)
+        .find(problem(), 0)
+        .model.state_dict()
+        for trained in (True, False)
+    )
+    assert {k: v.shape for k, v in trained.items()} == {k: v.shape for k, v in alone.items()}
+    expected = problem().fresh_teacher()
+    Pruner(expected, small.SHAPE, problem().classifier()).cut(state["cuts"])
+    assert all(torch.equal(alone[name], v) for name, v in expected.state_dict().items())
+    assert any(not torch.equal(trained[name], v) for name, v in alone.items())
+
+
 def test_the_accuracy_rule_goes_on_as_long_as_it_holds(tmp_path: Path) -> None:
     far = walk(tmp_path, greedy=Greedy(channels=6, updates=0, criterion_images=60, check=1))
     state = far.run()

@@ -1,7 +1,9 @@
 """Table 2: pruning by the Taylor criterion (Molchanov et al. 2016), five repeats, two rules.
 
 The pruned networks get the student's final training too, by the same teacher, beside the
-fine-tuning between cuts that belongs to the method.
+fine-tuning between cuts that belongs to the method. What of it the choice of channels does, and
+what that fine-tuning, a fourth arm tells: the channels that were left at the student's size, with
+the teacher's weights as they were.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ NAMES: dict[Rule, str] = {
     "accuracy": "pruned as far as the student's accuracy",
 }
 
+UNTRAINED = "the same channels, not trained between cuts"
+
 CASES = (("mnist", "vgg13"), ("cifar10", "vgg19"), ("cifar10", "resnet18"), ("cifar10", "resnet34"))
 
 
@@ -43,14 +47,17 @@ class PruningRow(Row):
         """The student of the first seed sets both limits, so that five repeats repeat one thing."""
         teacher = lab.teacher(self.data, self.arch, recipe)
         _, student = compressed(lab, teacher, recipe, seeds[0])
-        arms: dict[str, Runs] = {"student": [student], **{NAMES[rule]: [] for rule in RULES}}
+        names = (NAMES["size"], UNTRAINED, NAMES["accuracy"])
+        arms: dict[str, Runs] = {"student": [student], **{name: [] for name in names}}
         if "params" not in student:
             return teacher, arms
+        greedy = self.greedy(lab, recipe)
         for seed in seeds:
             for rule in RULES:
-                arms[NAMES[rule]].append(
-                    pruned(lab, teacher, recipe, seed, rule, self.greedy(lab, recipe), student)
-                )
+                found = pruned(lab, teacher, recipe, seed, rule, greedy, student)
+                arms[NAMES[rule]].append(found)
+            found = pruned(lab, teacher, recipe, seed, "size", greedy, student, trained=False)
+            arms[UNTRAINED].append(found)
         return teacher, arms
 
     def greedy(self, lab: Lab, recipe: str) -> Greedy:
@@ -71,8 +78,13 @@ def pruned(
     rule: Rule,
     greedy: Greedy,
     student: dict,
+    *,
+    trained: bool = True,
 ) -> dict:
-    """The network at which the walk of this seed stops by `rule`, trained and tested."""
+    """The network at which the walk of this seed stops by `rule`, trained and tested.
+
+    Without `trained` what the walk trained is forgotten, and its channels alone are taken.
+    """
     folder = lab.folder(teacher.images.name, teacher.arch)
 
     def rival(problem: Problem) -> TaylorPruned:
@@ -84,9 +96,9 @@ def pruned(
             checkpoint=folder / f"taylor-walk-{recipe}-{seed}.pt",
             stop=lab.stop,
         )
-        return TaylorPruned(walk, rule)
+        return TaylorPruned(walk, rule, trained=trained)
 
-    name = f"taylor {rule}"
+    name = f"taylor {rule}" + ("" if trained else " untrained")
     return contest(lab, teacher, name, recipe, seed, rival, weights="inherit")
 
 

@@ -140,19 +140,25 @@ class Walk:
 
 
 class TaylorPruned(Rival):
-    """The network at which a walk stops by one of the rules."""
+    """The network at which a walk stops by one of the rules.
+
+    `trained`: with the weights that it has after the training between the cuts; otherwise the
+    teacher's own, which tells what the choice of channels is worth by itself.
+    """
 
     weights = "inherit"
     packages = ("torch-pruning",)
 
-    def __init__(self, walk: Walk, rule: Rule) -> None:
+    def __init__(self, walk: Walk, rule: Rule, *, trained: bool = True) -> None:
         self.walk = walk
         self.rule = rule
+        self.trained = trained
 
     def options(self) -> dict[str, Any]:
         """The rule, its limits and how the walk goes."""
         limits = {"params": self.walk.params, "accuracy": self.walk.accuracy}
-        return {"rule": self.rule, "limits": limits, **asdict(self.walk.greedy)}
+        how = {} if self.trained else {"weights": "teacher"}
+        return {"rule": self.rule, "limits": limits, **asdict(self.walk.greedy), **how}
 
     def find(self, problem: Problem, seed: int) -> Found:
         """The network, walked to; raises `BudgetNotMetError` where the size cannot be reached."""
@@ -164,7 +170,8 @@ class TaylorPruned(Rival):
                 f"each layer there are still {least:,}"
             )
         kept = state["kept"][self.rule]
-        model = self.walk.pruned(state["cuts"][: kept["cuts"]], kept["weights"])
+        weights = kept["weights"] if self.trained else None
+        model = self.walk.pruned(state["cuts"][: kept["cuts"]], weights)
         return Found(
             model=model.eval(),
             evaluations=len(state["trace"]),

@@ -115,7 +115,7 @@ class RunFolder:
             if path.exists() and (not path.is_dir() or any(map(_is_not_ours, path.iterdir()))):
                 raise InputError(
                     f"{path}: the run folder must be new or empty; "
-                    f"go on with an interrupted run by --resume {path}"
+                    f"go on with an interrupted run by {folder.resume_command}"
                 )
             for sub in ("policies", "checkpoints"):
                 (path / sub).mkdir(parents=True, exist_ok=True)
