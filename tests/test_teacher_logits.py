@@ -11,7 +11,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+import hwn2n
+from hwn2n.distil.accuracy import predict_logits
 from hwn2n.distil.logits import teacher_logits
+from hwn2n.errors import InterruptedRunError
+from hwn2n.run.ledger import Ledger
+from hwn2n.run.progress import Classifying, Silent
+from hwn2n.run.stop import Stop
 
 DATA = small.small_data()
 
@@ -70,3 +76,44 @@ def test_equal_weights_in_another_network_are_another_teacher(other: dict[str, A
         torch.testing.assert_close(after, fresh(pixels), atol=1e-4, rtol=1e-4)
     assert not torch.allclose(before, after, atol=1e-3)
     assert torch.equal(said(made(**other)), after), "and the newer is what is kept then"
+
+
+class Tells(Silent):
+    """Keeps what it is told, and asks for a stop when a search begins."""
+
+    def __init__(self, stop: Stop | None = None) -> None:
+        self.stop, self.told = stop, list[str]()
+
+    def message(self, text: str) -> None:
+        self.told.append(text)
+        if self.stop is not None and text.startswith("compressing"):
+            self.stop.request()
+
+
+def test_who_waits_for_a_teacher_is_told_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 119.0, 121.0, 140.0, 200.0, 201.0])
+    monkeypatch.setattr("hwn2n.run.progress.time.monotonic", lambda: next(clock))
+    reporter = Tells()
+    how: dict[str, Any] = {"mean": DATA.mean, "std": DATA.std}
+    watch = Classifying(reporter, Stop())
+    first = predict_logits(made(), DATA.train, **how, batch_size=40, watch=watch)
+    assert reporter.told == ["the teacher has classified 80 of 150 images to learn from"]
+    watch(0, 150)  # other images: their time counts from now on
+    watch(40, 150)
+    assert len(reporter.told) == 1
+    assert torch.equal(first, predict_logits(made(), DATA.train, **how, batch_size=40))
+
+
+def test_a_stop_does_not_wait_for_the_teacher(tmp_path: Path) -> None:
+    stop = Stop()
+    with pytest.raises(InterruptedRunError, match="go on with"):
+        small.compress(tmp_path / "run", reporter=Tells(stop), stop=stop)
+    ledger = Ledger(tmp_path / "run" / "ledger.sqlite")
+    assert not ledger.candidates()
+    ledger.close()
+    again: dict[str, Any] = {
+        "model": small.small_teacher(), "data": small.small_data(), "target": small.CalmTarget(),
+    }  # fmt: skip
+    resumed = hwn2n.resume(tmp_path / "run", **again)
+    whole = small.compress(tmp_path / "whole")
+    assert (resumed.student, resumed.candidates) == (whole.student, whole.candidates)

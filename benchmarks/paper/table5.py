@@ -78,7 +78,8 @@ class TransferRow(Row):
             overrides={
                 "removal.updates": min(UPDATES, settings.removal.updates),
                 "shrinkage.updates": min(UPDATES, settings.shrinkage.updates),
-                "final.epochs": 1,  # only the search is compared
+                "runoff": 0,
+                "final.epochs": 1,  # only the two stages are compared
             },
         )
         row = search(lab, teacher, asked)

@@ -8,7 +8,7 @@ from hwn2n.commands.starting import starting_policies
 from hwn2n.errors import InterruptedRunError
 from hwn2n.run.clock import Clock
 from hwn2n.run.folder import RunFolder
-from hwn2n.run.progress import Reporter
+from hwn2n.run.progress import Classifying, Reporter
 from hwn2n.run.scalars import with_scalars
 from hwn2n.run.stop import Stop
 from hwn2n.search.assemble import Workbench
@@ -44,6 +44,7 @@ def _work(bench: Workbench, folder: RunFolder, reporter: Reporter, stop: Stop) -
         )
         if bench.settings.round_to > 1:
             reporter.message(f"widths are multiples of {bench.settings.round_to}")
+        bench.school.watch = Classifying(reporter, stop)
         rounds = Rounds(
             planner=bench.planner,
             evaluator=bench.evaluator,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from hwn2n.distil.feed import DivergedError, Feed, evaluating
 from hwn2n.distil.images import ImageSet
 from hwn2n.errors import InputError
+
+Watch = Callable[[int, int], None]
+"""Called with how many images of how many are classified; what it raises ends that."""
 
 
 @dataclass(frozen=True)
@@ -114,20 +117,21 @@ def predict_logits(
     batch_size: int = 1000,
     *,
     precision: str = "fp32",
+    watch: Watch | None = None,
 ) -> Tensor:
     """The logits of every image, for `train(teacher_logits=...)`: float32 (N, K) on `device`.
 
-    Arguments and errors as of `accuracy`.
+    `watch` is called before each batch. Other arguments and errors as of `accuracy`.
     """
     feed = Feed.make(mean, std, device, precision)
     model.to(feed.device)
+    found: list[Tensor] = []
     with evaluating(model), torch.no_grad():
-        logits = torch.cat(
-            [
-                feed.logits(model, feed.pixels(batch), images.num_classes)
-                for batch, _ in _batches(images, batch_size)
-            ]
-        )
+        for batch, _ in _batches(images, batch_size):
+            if watch is not None:
+                watch(sum(map(len, found)), len(images))
+            found.append(feed.logits(model, feed.pixels(batch), images.num_classes))
+    logits = torch.cat(found)
     _check_finite(int((~logits.isfinite()).any(1).sum()), len(images))
     return logits
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hwn2n.atomic import write_atomic
-from hwn2n.distil.accuracy import predict_logits
+from hwn2n.distil.accuracy import Watch, predict_logits
 from hwn2n.distil.cache import cache_folder
 from hwn2n.distil.feed import choose_precision
 from hwn2n.distil.images import ImageSet
@@ -37,11 +37,13 @@ def teacher_logits(
     std: Sequence[float],
     device: torch.device | str = "cpu",
     precision: str = "auto",
+    watch: Watch | None = None,
 ) -> Tensor:
     """Logits (N, K), float32, of the images as they are, in eval mode.
 
-    `precision` is "fp32", "bf16", or "auto", which is what is fast on the device; of a training it
-    is that training's, so that fp32 means the same on every machine.
+    `watch` is called before each batch that has to be classified. `precision` is "fp32", "bf16",
+    or "auto", which is what is fast on the device; of a training it is that training's, so that
+    fp32 means the same on every machine.
 
     Kept in the cache folder under a digest of the teacher's weights, the images and what else can
     be told of what they depend on. What a teacher's code does with its weights cannot, so some of
@@ -51,7 +53,7 @@ def teacher_logits(
     if precision == "auto":
         precision = choose_precision(device)
     if len(images) < _LEAST_IMAGES:
-        return predict_logits(teacher, images, mean, std, device, precision=precision)
+        return predict_logits(teacher, images, mean, std, device, precision=precision, watch=watch)
     name = _digest(teacher, images, f"{list(mean)} {list(std)} {precision} {torch.__version__}")
     path = cache_folder() / "logits" / f"{name}.safetensors"
     with contextlib.suppress(OSError, SafetensorError, KeyError):
@@ -61,7 +63,7 @@ def teacher_logits(
         now = predict_logits(teacher, few, mean, std, device, precision=precision).cpu()
         if found.shape == (len(images), now.shape[1]) and _agree(found[: len(few)], now, precision):
             return found.to(device)
-    logits = predict_logits(teacher, images, mean, std, device, precision=precision)
+    logits = predict_logits(teacher, images, mean, std, device, precision=precision, watch=watch)
     with contextlib.suppress(OSError, SafetensorError):  # the latter of a full disk
         tensors = {"logits": logits.cpu().contiguous()}
         path.parent.mkdir(parents=True, exist_ok=True)

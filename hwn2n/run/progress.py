@@ -22,6 +22,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from hwn2n.run.stop import Stop
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageProgress:
@@ -145,6 +147,32 @@ class RichBars(Reporter):
 
     def close(self) -> None:
         self._progress.stop()
+
+
+class Classifying:
+    """Says now and then how far a teacher is with the images that students learn from.
+
+    An instance is a `hwn2n.distil.accuracy.Watch`. It raises `InterruptedRunError` where a stop was
+    asked for.
+    """
+
+    def __init__(self, reporter: Reporter, stop: Stop, every: float = 20.0) -> None:
+        self.reporter = reporter
+        self.stop = stop
+        self.every = every
+        self._last = 0.0
+
+    def __call__(self, done: int, images: int) -> None:
+        """`done` of `images` are classified."""
+        self.stop.check()
+        now = time.monotonic()
+        if done == 0:
+            self._last = now
+        elif now - self._last >= self.every:
+            self._last = now
+            self.reporter.message(
+                f"the teacher has classified {done:,} of {images:,} images to learn from"
+            )
 
 
 def reporter_for(console: Console, *, quiet: bool = False) -> Reporter:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from hwn2n.budget.matrix import Constraints
-from hwn2n.distil.accuracy import Accuracy, accuracy, accuracy_of
+from hwn2n.distil.accuracy import Accuracy, Watch, accuracy, accuracy_of
 from hwn2n.distil.augment import normalise
 from hwn2n.distil.batchnorm import recalibrate_batch_norm
 from hwn2n.distil.datasets import Data
@@ -35,7 +35,8 @@ class School:
     """Builds students and trains them, briefly or in full, always by the original teacher.
 
     The images that search training uses are chosen once, and the teacher's logits for them are
-    computed once where training does not augment, or given as `search_logits`.
+    computed once where training does not augment, or given as `search_logits`. `watch`, which may
+    be set, sees how far that is: of a large teacher and many images it takes minutes.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class School:
             self.train_images, None if settings.train.fresh else settings.train.max_images
         )
         self.search_validation = _choose(self.validation, settings.validation_images)
+        self.watch: Watch | None = None
         self._logits: dict[bool, Tensor] = {}
         if search_logits is not None:
             self._logits[False] = search_logits.to(self.device)
@@ -218,6 +220,7 @@ class School:
                 std=self.data.std,
                 device=self.device,
                 precision=settings.precision,
+                watch=self.watch,
             )
         return {"teacher_logits": self._logits[final]}
 
