@@ -130,6 +130,16 @@ def test_the_model_is_left_as_it_was(fail, training):
     assert count(Residual(), torch.rand(1, 3, 8, 8)).flops > 0  # and the next count works
 
 
+def test_the_images_are_left_as_they_were() -> None:
+    class InPlace(Residual):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.div_(255))
+
+    images = torch.full((1, 3, 8, 8), 255.0)
+    count(InPlace(), images)
+    assert bool((images == 255).all())
+
+
 def test_a_forward_that_draws_random_numbers_does_not_shift_the_callers():
     class Noisy(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -197,6 +197,26 @@ def test_a_removed_pool_leaves_a_finer_grid_with_the_same_sums():
     torch.testing.assert_close(fine.sum((2, 3)), coarse.sum((2, 3)))
 
 
+def test_a_removed_pool_of_wide_images_leaves_each_place_its_weights():
+    """4 x 16 places are 8 x 8 for whoever counts them alone."""
+
+    def make():
+        return Net(
+            lambda m, x: m.pool(m.stem(x)).flatten(1),
+            stem=nn.Conv2d(3, 6, 3, padding=1),
+            pool=nn.MaxPool2d(4),
+            head=nn.Linear(6 * 4, 5),
+        )
+
+    captured = capture(seeded(make), (3, 4, 16))
+    planner, decision = Planner(captured.architecture), Decision(removed=frozenset({"pool"}))
+    plan = planner.plan(decision)
+    new = Inheritance(captured, planner).weights(plan, decision, seed=0)
+    coarse = captured.weights["head.weight"].view(5, 6, 1, 4)
+    fine = new["head.weight"].view(5, 6, 4, 16)
+    torch.testing.assert_close(fine, coarse.repeat_interleave(4, 2).repeat_interleave(4, 3) / 16)
+
+
 @pytest.mark.parametrize(
     ("between", "removed", "inputs"),
     [(nn.ReLU(), "stem", 3 * 16), (nn.ReLU(), "pool", 6 * 64), (nn.Softmax(1), "stem", 3 * 16)],

@@ -86,8 +86,23 @@ def gated_by_one_channel():
     return Net(forward, **layers, head=nn.Linear(6, 5))
 
 
+def attended():
+    """Means and maxima over places and over channels, and what a gate leaves over."""
+
+    def forward(m, x):
+        x = F.relu(m.stem(x))
+        both = torch.cat([x.mean(1, keepdim=True), x.max(1, keepdim=True)[0]], 1)
+        gate = m.where(both).sigmoid()
+        x = F.relu(m.out(gate * x + (1 - gate) * m.side(x)))
+        pools = F.adaptive_avg_pool2d(x, 1), F.adaptive_max_pool2d(x, 1)
+        return torch.cat(pools, 1).flatten(1)
+
+    layers = {"stem": conv(3, 8), "where": conv(2, 1), "side": conv(8, 8), "out": conv(8, 6)}
+    return Net(forward, **layers, head=nn.Linear(12, 5))
+
+
 @pytest.mark.parametrize(
-    "make", [tiles_in_the_batch, halves_in_the_batch, blurred, gated_by_one_channel]
+    "make", [tiles_in_the_batch, halves_in_the_batch, blurred, gated_by_one_channel, attended]
 )
 def test_students_run_and_cost_what_is_counted(make):
     model = seeded(make)
@@ -108,6 +123,30 @@ def test_students_run_and_cost_what_is_counted(make):
         assert (counts.params, counts.flops) == (real.params, real.flops)
         built += 1
     assert built > 5
+
+
+def test_maxima_and_what_a_gate_leaves_over_tie_nothing():
+    planner = Planner(capture(seeded(attended), SHAPE).architecture)
+    assert set(planner.channels.free) == {"stem", "where", "out"}, "the sum ties side to stem"
+
+
+def test_a_removal_never_makes_more_of_a_view():
+    """Rows are folded into channels two by two: of twice as many rows nobody knows by how many."""
+
+    def forward(m, x):
+        x = F.relu(m.tall(F.relu(m.stem(x))))
+        n, c, h, w = x.shape
+        x = x.view(n, c, h // 2, 2, w).permute(0, 1, 3, 2, 4).reshape(n, 2 * c, h // 2, w)
+        return pooled(F.relu(m.out(x)))
+
+    def make():
+        tall = nn.Conv2d(8, 8, 3, stride=(2, 1), padding=1)
+        layers = {"stem": conv(3, 8), "tall": tall, "out": conv(16, 6)}
+        return Net(forward, **layers, head=nn.Linear(6, 5))
+
+    planner = Planner(capture(seeded(make), SHAPE).architecture)
+    with pytest.raises(IllegalArchitectureError, match="must read shape"):
+        planner.plan(Decision(removed=frozenset({"tall"})))
 
 
 def test_a_fixed_filter_stays_fixed():

@@ -135,7 +135,8 @@ def _copied(model: nn.Module) -> nn.Module:
 
 def _traced(subject: nn.Module, example_input: Tensor) -> tuple[dict[str, int], dict[str, int]]:
     """FLOPs of the whole batch by operator, and how often each uncounted operator was seen."""
-    analysis = FlopCountAnalysis(subject, (example_input,))
+    # of its own, for a network may work in place on what it is given
+    analysis = FlopCountAnalysis(subject, (example_input.clone(),))
     analysis.set_op_handle(**CONTRACTIONS, **SAME_AS_FVCORES)
     analysis.unsupported_ops_warnings(False)
     analysis.uncalled_modules_warnings(False)
@@ -165,7 +166,7 @@ def _check(contractions: int, subject: nn.Module, example_input: Tensor) -> None
     """
     try:
         with FlopCounterMode(display=False) as counter:
-            subject(example_input)
+            subject(example_input.clone())
     except Exception as error:
         raise MeasurementError(
             "the model must run under torch's FlopCounterMode to be counted, on an input of shape "

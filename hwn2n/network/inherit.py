@@ -7,6 +7,8 @@ kept, so that producers and readers agree. Kernels are cropped around their cent
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -14,7 +16,7 @@ from hwn2n.network.architecture import Architecture, Operation
 from hwn2n.network.capture import Captured
 from hwn2n.network.decision import Decision
 from hwn2n.network.importance import Ranking, by_contribution
-from hwn2n.network.kept import NEW, KeptChannels
+from hwn2n.network.kept import NEW, Grid, KeptChannels
 from hwn2n.network.module import instantiate
 from hwn2n.network.operators.held import held_axis
 from hwn2n.network.picking import PICKERS, inherited
@@ -64,7 +66,7 @@ class Inheritance:
         What the teacher has no weights for (a channel that a bypass brought to a layer) starts
         fresh, from `seed`; the global generator is left as it is.
         """
-        kept = self.kept(decision)
+        kept, operations = self.kept(decision), student.by_name()
         state: dict[str, torch.Tensor] = {}
         for i, op in enumerate(student):
             if "of" in op.config:
@@ -73,6 +75,11 @@ class Inheritance:
                 state[f"{op.name}.weight"] = self._held(op, kept)
             elif op.kind in PICKERS and "tied_to" not in op.config:
                 parts = kept.of(op, self._operations[op.name])
+                if op.kind == "linear":
+                    before = _flattened(op, self._operations)
+                    after = _flattened(op, operations)
+                    if before is not None and after is not None:
+                        parts = replace(parts, grids=(before, after))
                 state |= inherited(op, self.teacher.weights, parts, seed + i)
         return state
 
@@ -96,6 +103,19 @@ class Inheritance:
         assert layout is not None
         made = kept.made(layout.parts[0], op.config["shape"][axis])
         return weight.index_select(axis, made.index)
+
+
+def _flattened(op: Operation, operations: Mapping[str, Operation]) -> Grid | None:
+    """Height and width of the images of which an operation of this name reads every place."""
+    before = operations[op.name]
+    while len(before.inputs) == 1 and before.inputs[0] in operations:
+        before = operations[before.inputs[0]]
+        if before.kind == "flatten":
+            shape = operations[before.inputs[0]].shape if before.inputs[0] in operations else None
+            return (shape[2], shape[3]) if shape is not None and len(shape) == 4 else None
+        if len(before.shape or ()) != 2:
+            return None
+    return None
 
 
 def fresh_weights(architecture: Architecture, *, seed: int) -> dict[str, torch.Tensor]:

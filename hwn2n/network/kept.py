@@ -49,17 +49,23 @@ class Channels:
         return len(self.list)
 
 
+Grid = tuple[int, int]
+"""Height and width of an image."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kept:
     """Which of the teacher's channels a student's operation makes and reads.
 
     `None` stands for all of them as they are, where they cannot be followed. `read.whole` counts
     the channels that the operation reads in the teacher; after a flatten each of them has several
-    places.
+    places. `grids` are the images that were flattened, the teacher's and the student's, where they
+    can be told.
     """
 
     made: Channels | None
     read: Channels | None
+    grids: tuple[Grid, Grid] | None = None
 
 
 class KeptChannels:

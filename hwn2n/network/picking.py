@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from hwn2n.network.architecture import Operation
 from hwn2n.network.blank import state_shapes
-from hwn2n.network.kept import NEW, Channels, Kept
+from hwn2n.network.kept import NEW, Channels, Grid, Kept
 from hwn2n.network.operators import rule
 
 
@@ -74,7 +75,7 @@ def _linear(op: Operation, old: Tensor, shape: torch.Size, kept: Kept) -> _Cut:
     positions, rest = divmod(shape[1], len(kept.read))
     if rest:
         return _Cut(old)  # a removal left other places than can be followed
-    grid = _resampled(old.reshape(old.shape[0], kept.read.whole, -1), positions)
+    grid = _resampled(old.reshape(old.shape[0], kept.read.whole, -1), positions, kept.grids)
     if grid.shape[2] != positions:
         return _Cut(old)
     return _Cut(grid.flatten(1), rows, _index(kept.read, positions))
@@ -151,15 +152,17 @@ def _taken(cut: _Cut, shape: torch.Size, fresh: Tensor | None) -> Tensor:
     return value
 
 
-def _resampled(weight: Tensor, positions: int) -> Tensor:
+def _resampled(weight: Tensor, positions: int, grids: tuple[Grid, Grid] | None) -> Tensor:
     """(out, C, positions of the teacher) on the student's grid, each channel's sum unchanged.
 
-    A removed pooling layer leaves a larger image to the classifier. Square grids only; what is
-    not square is left as it is, and its reader starts fresh.
+    A removed pooling layer leaves a larger image to the classifier. What is flattened from no
+    image is left as it is, and its reader starts fresh.
     """
-    before, after = round(weight.shape[2] ** 0.5), round(positions**0.5)
-    if weight.shape[2] == positions or before**2 != weight.shape[2] or after**2 != positions:
+    if weight.shape[2] == positions or grids is None:
         return weight
-    grid = weight.reshape(*weight.shape[:2], before, before)
-    grid = F.interpolate(grid, size=(after, after), mode="nearest")
+    before, after = grids
+    if (math.prod(before), math.prod(after)) != (weight.shape[2], positions):
+        return weight
+    grid = weight.reshape(*weight.shape[:2], *before)
+    grid = F.interpolate(grid, size=after, mode="nearest")
     return grid.flatten(2) * (weight.shape[2] / positions)

@@ -6,7 +6,7 @@ A rule answers None where the call is one that it cannot express; the call then 
 
 from __future__ import annotations
 
-from hwn2n.network.aten import layers, shapes, simple
+from hwn2n.network.aten import layers, pieces, shapes, simple
 from hwn2n.network.aten.arguments import Rule
 from hwn2n.network.operators.simple import ACTIVATIONS
 
@@ -62,12 +62,12 @@ _ON_IMAGES = [
     "upsample_nearest2d.default",
     "upsample_bilinear2d.default",
     "_upsample_nearest_exact2d.vec",
-    "adaptive_max_pool2d.default",
 ]
 
 RULES: dict[str, Rule] = {
     **{f"aten.{name}.default": simple.elementwise for name in _ELEMENTWISE},
     "aten.pow.Tensor_Scalar": simple.elementwise,
+    "aten.rsub.Scalar": simple.elementwise,
     "aten.to.dtype": simple.elementwise,
     "aten._to_copy.default": simple.elementwise,
     "aten.prelu.default": simple.prelu,
@@ -113,8 +113,8 @@ RULES: dict[str, Rule] = {
     "aten.swapaxes.default": shapes.permute,
     "aten.channel_shuffle.default": shapes.channel_shuffle,
     "aten.native_channel_shuffle.default": shapes.channel_shuffle,
-    "aten.slice.Tensor": shapes.slice_,
-    "<built-in function getitem>": shapes.item,
+    "aten.slice.Tensor": pieces.slice_,
+    "<built-in function getitem>": pieces.item,
     "aten.add.Tensor": shapes.binary,
     "aten.sub.Tensor": shapes.binary,
     "aten.mul.Tensor": shapes.binary,

@@ -24,3 +24,10 @@ def arguments(node: fx.Node, names: tuple[str, ...], defaults: dict[str, Any]) -
     """The operator's arguments by name, after the input."""
     given = dict(zip(names, node.args[1:], strict=False))
     return {**defaults, **given, **node.kwargs}
+
+
+def calls(node: Any, names: tuple[str, ...]) -> bool:
+    """Is it a call of one of these aten operators, in whatever form?"""
+    return isinstance(node, fx.Node) and str(node.target).startswith(
+        tuple(f"aten.{name}." for name in names)
+    )

@@ -1,4 +1,4 @@
-"""From calls of aten operators to operations that join tensors or move their values."""
+"""From calls of aten operators to operations that join tensors, or see them in another shape."""
 
 from __future__ import annotations
 
@@ -8,19 +8,13 @@ from typing import Any
 from torch import fx
 
 from hwn2n.network.architecture import Operation
-from hwn2n.network.aten.arguments import arguments
+from hwn2n.network.aten.arguments import calls
 from hwn2n.network.aten.simple import elementwise
-from hwn2n.network.operators.base import Shape, broadcast
-from hwn2n.network.translation import Translation, function
+from hwn2n.network.operators.base import broadcast
+from hwn2n.network.translation import Translation
 
 _VIEWS = ("view", "reshape", "_unsafe_view", "unflatten", "flatten")
 _COPIES = ("contiguous", "clone")
-
-
-def _calls(node: Any, names: tuple[str, ...]) -> bool:
-    return isinstance(node, fx.Node) and str(node.target).startswith(
-        tuple(f"aten.{name}." for name in names)
-    )
 
 
 def view(t: Translation, node: fx.Node, target: str) -> Operation | None:
@@ -44,12 +38,12 @@ def view(t: Translation, node: fx.Node, target: str) -> Operation | None:
 def _shuffle(t: Translation, node: fx.Node) -> Operation | None:
     """The last view of a channel shuffle: (N, C, ...), split in groups, transposed, joined."""
     swapped: Any = node.args[0]
-    while _calls(swapped, _COPIES):
+    while calls(swapped, _COPIES):
         swapped = swapped.args[0]
-    if not _calls(swapped, ("transpose", "swapaxes", "permute")):
+    if not calls(swapped, ("transpose", "swapaxes", "permute")):
         return None
     split = swapped.args[0]
-    if not _calls(split, _VIEWS):
+    if not calls(split, _VIEWS):
         return None
     shape, parts, end = t.shape(split.args[0]), t.shape(split), t.shape(node)
     if shape is None or parts is None or len(parts) != len(shape) + 1 or end != shape:
@@ -75,7 +69,7 @@ def channel_shuffle(t: Translation, node: fx.Node, target: str) -> Operation | N
 
 def _order(node: fx.Node, rank: int) -> list[int]:
     """Which dimension comes where in a permutation, a transposition, or `.mT`-like calls."""
-    if _calls(node, ("permute",)):
+    if calls(node, ("permute",)):
         dims: Any = node.args[1]
         return [int(d) % rank for d in dims]
     order = list(range(rank))
@@ -160,84 +154,10 @@ def addcmul(t: Translation, node: fx.Node, target: str) -> Operation | None:
     return Operation(t.named(node, "add"), "add", (end, name), config, shape)
 
 
-def item(t: Translation, node: fx.Node, target: str) -> Operation | None:
-    """One of the pieces of a chunk, a split or an unbind."""
-    pieces, index = node.args[:2]
-    if _calls(pieces, ("unbind",)):
-        return _one_place(t, node, pieces)
-    if not _calls(pieces, ("chunk", "split", "split_with_sizes")):
-        return None
-    assert isinstance(pieces, fx.Node)
-    a = arguments(pieces, ("sizes", "dim"), {"dim": 0})
-    values = pieces.meta["val"]
-    rank = values[0].dim()
-    dim = int(a["dim"]) % rank
-    lengths = [value.shape[dim] for value in values]
-    if not all(isinstance(length, int) for length in lengths):
-        return None
-    start = sum(lengths[: int(index)])  # type: ignore[arg-type]
-    return _piece(t, node, pieces.args[0], dim, start, start + lengths[int(index)])  # type: ignore
-
-
-def _one_place(t: Translation, node: fx.Node, pieces: Any) -> Operation | None:
-    """One of the tensors of an unbind, as the selection that it is."""
-    source, index = pieces.args[0], node.args[1]
-    before, shape = t.shape(source), t.shape(node)
-    if before is None or shape is None:
-        return None
-    dim = int(pieces.args[1] if len(pieces.args) > 1 else 0) % len(before)
-    config = {
-        "target": "aten.select.int",
-        "args": [{"ref": 0}, dim, index],
-        "kwargs": {},
-        "input_shapes": [list(before)],
-        "axes": [None if i == dim else i - (i > dim) for i in range(len(before))],
-    }
-    return Operation(t.named(node, "select"), "function", (t.read(source),), config, shape)
-
-
-def slice_(t: Translation, node: fx.Node, target: str) -> Operation | None:
-    """A slice along one dimension."""
-    source, shape = node.args[0], t.shape(node)
-    a = arguments(node, ("dim", "start", "end", "step"), {"dim": 0, "start": None, "step": 1})
-    before = t.shape(source)
-    if before is None or shape is None:
-        return None
-    dim = int(a["dim"]) % len(before)
-    if before == shape:
-        return elementwise(t, node, target)  # all of it
-    if not isinstance(a["start"], int | None) or before[dim] < 0:
-        return None
-    if a["step"] != 1:
-        axes = [None if i == dim else i for i in range(len(before))]
-        return function(t, node, target).with_config(axes=axes)
-    start = min((a["start"] or 0) + (before[dim] if (a["start"] or 0) < 0 else 0), before[dim])
-    return _piece(t, node, source, dim, start, start + shape[dim])
-
-
-def _piece(
-    t: Translation, node: fx.Node, source: Any, dim: int, start: int, stop: int
-) -> Operation | None:
-    before: Shape | None = t.shape(source)
-    shape = t.shape(node)
-    if before is None or shape is None or stop <= start:
-        return None
-    length = before[dim]
-    unit = math.gcd(length, start, stop)
-    config = {
-        "dim": dim,
-        "start": start // unit,
-        "stop": stop // unit,
-        "sections": length // unit,
-        "length": length,
-    }
-    return Operation(t.named(node, "cut"), "cut", (t.read(source),), config, shape)
-
-
 def expand_as(t: Translation, node: fx.Node, target: str) -> Operation | None:
     """Left out where all readers would do the same: products with what it expands to."""
     operators = ("mul", "mul_", "add", "add_", "sub", "div")
-    readers = [r for r in node.users if _calls(r, operators) and node.args[1] in r.args]
+    readers = [r for r in node.users if calls(r, operators) and node.args[1] in r.args]
     if len(readers) < len(node.users) or any(r.args[0] is r.args[1] for r in readers):
         return None
     return t.alias(node, node.args[0])

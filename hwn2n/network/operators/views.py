@@ -80,7 +80,10 @@ class Reshape(Operator):
             return op
         move = move_of(before, after, changed[0]) if len(changed) == 1 else None
         length = shape[changed[0]] if changed else 0
-        if move is None or len(before) != len(shape) or length % move.divided:
+        # A dimension that grew is not one of channels: whether its pieces become more, or longer,
+        # nobody has said.
+        grew = move is not None and move.divided > 1 and length > before[changed[0]]
+        if move is None or len(before) != len(shape) or length % move.divided or grew:
             raise IllegalArchitectureError(
                 f"{op.name} ({op.kind}) must read shape {before[1:]}, but would read {shape[1:]}"
             )
