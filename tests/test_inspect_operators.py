@@ -52,6 +52,17 @@ def test_what_attention_keeps_and_what_it_leaves_open():
     assert tokens.params == 8 and tokens.shrinkable and tokens.group == "patches"
 
 
+def test_parameters_without_use_are_named():
+    class Aided(Plain):
+        def __init__(self):
+            super().__init__()
+            self.aux = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2))
+
+    found = package.inspect(seeded(Aided), input_shape=SHAPE)
+    assert found.note == "46 parameters (aux.0.weight, aux.0.bias, ...) take no part in the logits"
+    assert found.counts.params == package.inspect(seeded(Plain), input_shape=SHAPE).counts.params
+
+
 def test_a_kernel_without_padding_cannot_shrink():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 5))
     captured = capture(seeded(lambda: model), SHAPE)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from small import SHAPE, SmallNet, budget, small_data, small_teacher
 
-from hwn2n.errors import MeasurementError
+from hwn2n.errors import InputError, MeasurementError
 from hwn2n.hardware.local_target import LocalTarget
 from hwn2n.network.counts import count
 from hwn2n.network.operators.work import FLOPS
@@ -24,10 +24,18 @@ class Gram(SmallNet):
         return self.classifier(x)
 
 
-def assembled(tmp_path, *rows):
+class Aided(SmallNet):
+    """It has a second head, which helps while it is taught and makes no logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.aux = torch.nn.Linear(8, 5)
+
+
+def assembled(tmp_path, *rows, made=Gram):
     torch.manual_seed(0)
     return assemble(
-        teacher=small_teacher(model=Gram().eval()),
+        teacher=small_teacher(model=made().eval()),
         data=small_data(),
         budget=budget(*rows),
         target=LocalTarget("cpu"),
@@ -40,6 +48,18 @@ def test_flops_that_only_fvcore_knows_stop_a_budget_on_flops(tmp_path, monkeypat
     monkeypatch.delitem(FLOPS, "aten.bmm.default")
     with pytest.raises(MeasurementError, match=r"the budget needs flops.*account for all"):
         assembled(tmp_path, "{metric: flops, max: 50%}")
+
+
+def test_parameters_without_use_stop_a_budget_on_parameters(tmp_path):
+    said = r"45 parameters \(aux.weight, aux.bias\) take no part in the logits: take them out"
+    with pytest.raises(InputError, match=said):
+        assembled(tmp_path, "{metric: params, max: 50%}", made=Aided)
+
+
+def test_a_budget_without_parameters_may_have_such_a_teacher(tmp_path):
+    bench = assembled(tmp_path, "{metric: flops, max: 90%}", made=Aided)
+    assert count(bench.planner.teacher).params == bench.teacher_cost["params"].value - 45
+    bench.ledger.close()
 
 
 def test_products_of_activations_are_counted(tmp_path):

@@ -40,7 +40,7 @@ FORMAT_VERSION = 1
 class Inspection:
     """What the policies could do with a network, and what a run did.
 
-    `counts` are those of the whole network, for one image; `note` says if its FLOPs are not all
+    `counts` are those of the whole network, for one image; `note` says if they are not all
     known. `reach` and `smallest` have the keys `params` and `flops`. `decision` and `student` are
     those of a run.
     """
@@ -160,13 +160,14 @@ def inspect(
     planner = Planner(captured.architecture)
     rows = find_rows(planner, settings)
     counts, note = _counts(subject.model, planner)
+    notes = [text for text in (captured.said_unused, note) if text]
     return Inspection(
         model=subject.source if folder is None else f"{folder.path} ({subject.source})",
         input_shape=shape,
         recipe=settings.recipe,
         granularity=settings.granularity,
         counts=counts,
-        note=note,
+        note="; ".join(notes) or None,
         rows=rows,
         reach=find_reach(planner, rows),
         smallest={name: find_smallest(planner, settings, name) for name in ("params", "flops")},

@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,10 +31,23 @@ _EXAMPLE_BATCH = 2
 
 @dataclass(frozen=True)
 class Captured:
-    """A network as data: its architecture, and its state dict under the architecture's names."""
+    """A network as data: its architecture, and its state dict under the architecture's names.
+
+    `unused` are the model's parameters on which no logit depends, with their sizes: an auxiliary
+    classifier's, say. They are not captured.
+    """
 
     architecture: Architecture
     weights: dict[str, torch.Tensor]
+    unused: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def said_unused(self) -> str | None:
+        """For people, such as "45 parameters (aux.weight, ...) take no part in the logits"."""
+        if not self.unused:
+            return None
+        names = ", ".join([*self.unused][:2]) + (", ..." if len(self.unused) > 2 else "")
+        return f"{sum(self.unused.values()):,} parameters ({names}) take no part in the logits"
 
     def module(self) -> nn.Module:
         """A fresh copy of the network."""
@@ -57,9 +70,19 @@ def capture(
     """
     program = functional(program or _export(model, input_shape))
     architecture, weights = translate(program, input_shape)
-    captured = Captured(architecture, weights)
+    captured = Captured(architecture, weights, _unused(program))
     _compare(captured, model, input_shape)
     return captured
+
+
+def _unused(program: ExportedProgram) -> dict[str, int]:
+    nodes = {node.name: node for node in program.graph.nodes}
+    sizes = {name: tensor.numel() for name, tensor in program.named_parameters()}
+    return {
+        spec.target: sizes[spec.target]
+        for spec in program.graph_signature.input_specs
+        if spec.target in sizes and not nodes[spec.arg.name].users
+    }
 
 
 def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProgram:

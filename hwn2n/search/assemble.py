@@ -90,7 +90,7 @@ def assemble(
     )
     columns = tuple(dict.fromkeys([*budget.columns, *budget.warning_columns, *SHOWN_COLUMNS]))
     teacher_cost = _teacher_cost(teacher, data, target, columns, school, folder)
-    _check_counts(budget, planner, teacher_cost)
+    _check_counts(budget, captured, planner, teacher_cost)
     limits = Limits(budget, teacher_cost, settings.teacher_beside)
     constraints = limits.at_first
     if rows := contradictions(constraints):
@@ -157,11 +157,17 @@ def _check_shape(teacher: Teacher, budget: Budget, data: Data) -> None:
         )
 
 
-def _check_counts(budget: Budget, planner: Planner, teacher_cost: Cost) -> None:
+def _check_counts(budget: Budget, captured: Captured, planner: Planner, teacher_cost: Cost) -> None:
     """A budget on FLOPs steers by the planner's count, so that must be fvcore's on the teacher.
 
-    It is not where the teacher has operators whose work only fvcore knows, such as attention.
+    It is not where the teacher has operators whose work only fvcore knows, such as attention. Nor
+    can shares of the teacher's parameters mean anything where no logit depends on some of them.
     """
+    if "params" in budget.columns and captured.said_unused is not None:
+        raise InputError(
+            f"the budget needs params, all of which must make the teacher's logits, but "
+            f"{captured.said_unused}: take them out of the model"
+        )
     planned = counted_cost(planner.teacher)
     for name in ("params", "flops"):
         if name in budget.columns and planned[name].value != teacher_cost[name].value:
