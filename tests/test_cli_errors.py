@@ -299,6 +299,26 @@ def test_bad_compressions(here: Path, case: str) -> None:
 
 
 BAD_OTHERS: dict[str, tuple[int, list[str], str]] = {
+    "images' folder without images": (
+        2,
+        ["profile", "teacher.pt", "--data-root", "full"],
+        "--data-root is for --data",
+    ),
+    "images' folder of a check without images": (
+        2,
+        ["check", "teacher.pt", "--budget", "tiny.yaml", "--data-root", "full"],
+        "--data-root is for --data",
+    ),
+    "architecture of no teacher": (
+        2,
+        ["check", "teacher.pt", "--budget", "tiny.yaml", "--teacher-arch", "conv4"],
+        "--teacher-arch is for --teacher",
+    ),
+    "a folder as teacher of a check": (
+        2,
+        ["check", "teacher.pt", "--budget", "tiny.yaml", "--teacher", "full"],
+        "full: the teacher must be a file that exists",
+    ),
     "teach an unknown arch": (
         2,
         ["teach", "conv99", "--data", "digits", "-o", "new/t.pt"],

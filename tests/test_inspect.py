@@ -246,6 +246,12 @@ def test_of_a_run_it_shows_what_was_decided(tmp_path, digits_teacher, digits_run
     assert document["decision"] == result["student"]["decision"]
     marked = {group.get("class") for group in ET.parse(picture).iter() if group.get("class")}
     assert marked & {"removed", "shrunk"} and not marked & {"removable", "shrinkable"}
+    for more, error in (
+        (["--arch", "conv4"], "a run knows its teacher"),
+        (["--input-shape", "1,16,16"], "must be that of the run, (1, 8, 8), but is (1, 16, 16)"),
+    ):
+        done = hwn2n("inspect", tmp_path / "run", *more)
+        assert done.code == 2 and error in done.err
     moved = tmp_path / "elsewhere.pt"
     teacher.rename(moved)
     done = hwn2n("inspect", tmp_path / "run")

@@ -453,3 +453,15 @@ def test_normalised_advantages_do_not_depend_on_the_scale_of_rewards():
 def test_rewards_that_are_all_alike_are_not_blown_up():
     learner = Reinforce(RemovalPolicy(3), ReinforceSettings(lr=0.01, normalise=True))
     assert learner.scale(torch.tensor([0.5, 0.5])) == pytest.approx(1e-3)
+
+
+def test_an_update_of_equal_rewards_does_not_blow_up_those_after_it():
+    steps, actions = TOY, torch.tensor([[0, 1], [1, 1], [1, 0]])
+    learner = Reinforce(
+        RemovalPolicy(steps.features.shape[1]), ReinforceSettings(lr=0.01, normalise=True)
+    )
+    learner.update(steps, actions, [-1.0, -1.0, -1.0])
+    rewards = [0.1, 0.3, 0.5]
+    assert learner.scale(torch.tensor(rewards)) == pytest.approx(math.sqrt(0.08 / 3))
+    learner.update(steps, actions, rewards)
+    assert learner.spread == pytest.approx(math.sqrt(0.08 / 3))

@@ -148,9 +148,21 @@ def test_outside_what_can_be_counted_is_neither_measured_nor_trained(make: Make)
     assert row.terms["violation"] == pytest.approx(violation)
     assert row.reward == pytest.approx(-1 + 0.5 / (1 + violation))
     assert row.reason is not None
-    assert row.reason.startswith("outside the budget: params <= 40% of the teacher")
+    assert row.reason == "outside the budget: params <= 40% of the teacher"  # of no file or line
     assert not bench.trained and target.measured == before
     assert "latency_p50" not in row.cost and row.cost["params"]["value"] == 1131
+
+
+def test_a_copy_of_what_was_skipped_is_not_measured_again_after_a_resume(make: Make) -> None:
+    """Two of one batch are one network outside; that a process ended between them tells nothing."""
+    target = small.CalmTarget()
+    bench = make("{metric: latency, stat: p50, max: 1us}", target=target)
+    both = [Proposal(decision=NARROW, place=Place("shrinkage", 0, i)) for i in range(2)]
+    first = next(iter(bench.evaluator.evaluate(both, epsilon=0.0)))
+    before = target.measured
+    again = list(bench.evaluator.evaluate(both, epsilon=0.0))
+    assert [row.same_as for row in again] == [None, first.id] and again[0] == first
+    assert target.measured == before
 
 
 def test_outside_what_is_measured_is_not_trained(make: Make) -> None:

@@ -131,6 +131,8 @@ def test_the_final_training_is_augmented_as_suits_the_data() -> None:
     assert suited_to(fast, "crop-flip").final == replace(fast.final, augment="crop-flip")
     chosen = build_settings("fast", {"final.augment": "flip"})
     assert suited_to(chosen, "crop-flip").final.augment == "flip"
+    for none in ({"final.augment": "none"}, {"final": {"augment": "none"}}):
+        assert suited_to(build_settings("fast", none), "crop-flip").final.augment == "none"
     refused = build_settings("fast", {"final_augment": False})
     assert suited_to(refused, "crop-flip").final.augment == "none"
     assert suited_to(suited_to(fast, "flip"), "flip") == suited_to(fast, "flip")
@@ -151,3 +153,8 @@ def test_seeds_depend_on_all_parts_and_their_borders() -> None:
     assert len(set(seeds)) == len(seeds)
     assert derive_seed(0, "removal", 3) == 190333046, "runs that were begun could not be resumed"
     assert all(0 <= derive_seed(i) < 2**31 for i in range(100))
+
+
+def test_one_image_tells_no_variance():
+    with pytest.raises(InputError, match="recalibrate_images: must be 0 or at least 2, but got 1"):
+        build_settings("fast", {"recalibrate_images": 1})

@@ -18,6 +18,7 @@ from hwn2n.commands.readings import Reader, Readings
 from hwn2n.commands.subject import (
     Model,
     as_budget,
+    check_data_root,
     confidences,
     load_subject,
     shape_of,
@@ -92,9 +93,12 @@ def check(
         compared = load_subject(
             teacher, arch=teacher_arch, input_shape=input_shape, unsafe_pickle=unsafe_pickle
         )
-    elif isinstance(teacher, str | os.PathLike) and not Path(teacher).exists():
+    elif isinstance(teacher, str | os.PathLike) and not Path(teacher).is_file():
         # No row needs it now, but the next limit of the budget may.
         raise InputError(f"{os.fspath(teacher)}: the teacher must be a file that exists")
+    if teacher is None and teacher_arch is not None:
+        raise InputError("--teacher-arch is for --teacher, which is missing")
+    check_data_root(data, data_root)
     shape = shape_of(subject, input_shape, loaded)
     labelled = None
     if data is not None and not static_only:

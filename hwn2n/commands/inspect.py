@@ -135,6 +135,8 @@ def inspect(
     else:
         if recipe is not None:
             raise InputError(f"{folder.path}: a run has its own recipe; leave --recipe out")
+        if arch is not None and teacher is None:
+            raise InputError(f"{folder.path}: a run knows its teacher; leave --arch out")
         request, _, weights = read_request(folder)
         decision = _decision(folder)
         settings = request.settings
@@ -154,7 +156,13 @@ def inspect(
             wanted = input_shape or request.input_shape
             subject = subject_of(teacher, arch or request.arch, wanted, unsafe_pickle)
         check_same_teacher(subject, weights, folder)
-        input_shape = input_shape or _students_shape(folder)
+        shape = _students_shape(folder)
+        if input_shape is not None and tuple(input_shape) != shape:
+            raise InputError(
+                f"{folder.path}: the input shape must be that of the run, {shape}, "
+                f"but is {tuple(input_shape)}"
+            )
+        input_shape = shape
     shape = shape_of(subject, input_shape)
     captured = capture(subject.model, shape, subject.program)
     planner = Planner(captured.architecture)

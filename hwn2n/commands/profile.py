@@ -16,6 +16,7 @@ from hwn2n.commands.subject import (
     LEARNED,
     Model,
     as_budget,
+    check_data_root,
     confidences,
     load_subject,
     shape_of,
@@ -119,6 +120,7 @@ def profile(
     names += [name for row in loaded.rows for name in row.columns] if loaded else []
     wanted = tuple(COLUMNS) if "all" in names else in_order(names)
     chosen = target_of(target, batch=batch, threads=threads, budget=loaded)
+    check_data_root(data, data_root)
     subject = load_subject(model, arch=arch, input_shape=input_shape, unsafe_pickle=unsafe_pickle)
     shape = shape_of(subject, input_shape, loaded)
     unavailable = dict(chosen.unavailable(wanted))

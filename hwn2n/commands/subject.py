@@ -57,7 +57,8 @@ def shape_of(
                 f"{budget.where('input')}: input must have the shape that is given, "
                 f"{_shown(given)}, but has {_shown(written)}"
             )
-        return given
+        channels, height, width = given
+        return channels, height, width
     stored = subject.input_shape
     if budget and stored is not None and written is not None and tuple(stored) != written:
         raise InputError(
@@ -111,6 +112,12 @@ def target_of(
         return build_target(named, batch=budget.input[0], changes=changes, beside=beside)
     except InputError as error:
         raise InputError(f"{budget.where('input')}: {error}") from error
+
+
+def check_data_root(data: object, data_root: object) -> None:
+    """Raise InputError where there is a folder of data sets and no data set."""
+    if data is None and data_root is not None:
+        raise InputError("--data-root is for --data, which is missing")
 
 
 def as_budget(budget: str | os.PathLike[str] | Mapping[str, Any] | Budget) -> Budget:

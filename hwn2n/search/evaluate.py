@@ -212,10 +212,10 @@ class Evaluator:
         """Tasks for those that need one: not the networks that were trained often enough before, by
         the ledger or earlier in this batch, or whose training diverged."""
         tasks: list[Task] = []
-        asked: Counter[str] = Counter()
+        done = [work.done for work in works if work.done is not None]  # before this was resumed
+        asked = Counter(c.key for c in done if c.state is State.SKIPPED and c.same_as is None)
         for work in works:
-            planned = work.planned
-            if not work.open or planned is None:
+            if not work.open or (planned := work.planned) is None:
                 continue
             before, last = self.ledger.trainings(planned.key), self.ledger.newest(planned.key)
             number = len(before) + asked[planned.key]

@@ -6,7 +6,7 @@ effort for a short search. Each setting can be overridden by a YAML file or by `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -69,9 +69,18 @@ def build_settings(
         if str(name) == "recipe":
             raise InputError("setting recipe: must be chosen by itself, not as an override")
         _put(values, str(name).split("."), value, str(name))
-        if str(name) == "final.augment" and value == "none":
-            values["final_augment"] = False  # else the data's own would take its place
+    if ("final.augment", "none") in _leaves(overrides or {}):
+        values["final_augment"] = False  # else the data's own would take its place
     return settings_from_json(values)
+
+
+def _leaves(overrides: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Each override by its dotted name, nested or not."""
+    for name, value in overrides.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any, name: str) -> None:

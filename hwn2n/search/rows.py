@@ -143,7 +143,7 @@ class RowWriter:
             reason = "it has more parameters than the teacher"
         else:
             rows = limits if not limits.missing(cost) else self.countable
-            reason = f"outside the budget: {rows.binding(cost).source}"
+            reason = f"outside the budget: {rows.binding(cost).written}"
         return self._row(work, State.SKIPPED, cost, beside, reason=reason)
 
     def _row(

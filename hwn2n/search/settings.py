@@ -149,6 +149,13 @@ class Settings(StrategySettings):
         except InputError as error:
             raise PydanticCustomError("training", "{reason}", {"reason": str(error)}) from error
 
+    @field_validator("recalibrate_images")
+    @classmethod
+    def _check_recalibration(cls, value: int) -> int:
+        if value == 1:  # whose variance nobody can tell
+            raise PydanticCustomError("recalibration", "must be 0 or at least 2")
+        return value
+
     @model_validator(mode="after")
     def _check_halving(self) -> Settings:
         if self.halving_epochs and self.halving_epochs >= self.train.epochs:

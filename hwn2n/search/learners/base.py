@@ -114,7 +114,10 @@ class Learner(ABC):
             mean if self.baseline is None else decay * self.baseline + (1 - decay) * mean
         )
         spread = float(given.std(unbiased=False))
-        self.spread = spread if self.spread is None else decay * self.spread + (1 - decay) * spread
+        if self.spread is not None:
+            self.spread = decay * self.spread + (1 - decay) * spread
+        elif spread > 0.0:  # rewards that are all one say nothing of how far apart others lie
+            self.spread = spread
         self.updates += 1
         return report
 
