@@ -78,3 +78,29 @@ def test_a_target_is_named_where_it_is_not_the_budgets(
     folder.config.write_text(json.dumps(config))
     words = shlex.split(repeat_command(folder) or "")
     assert (words[words.index("--target") + 1] if "--target" in words else None) == named
+
+
+def test_a_target_is_named_as_it_was_asked_for(
+    digits_run: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my boards").mkdir()
+    board = tmp_path / "my boards" / "board.yaml"
+    board.write_text(
+        "apiVersion: hwn2n/v1\nkind: target\nname: board\ndevice: cpu\nruntime: compile\n"
+    )
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    config = json.loads(RunFolder(digits_run[0]).config.read_text())
+    config["request"]["target"] = build_target(str(board)).to_json()
+    config["request"] |= {"target_given": "my boards/board.yaml", "begun_in": str(tmp_path)}
+    folder.config.write_text(json.dumps(config))
+    for here, named in ((tmp_path, "my boards/board.yaml"), (folder.path, str(board))):
+        monkeypatch.chdir(here)
+        words = shlex.split(repeat_command(folder) or "")
+        assert words[words.index("--target") + 1] == named
+        assert build_target(named).to_json() == config["request"]["target"]
+
+
+def test_a_run_keeps_by_what_its_target_was_asked_for(tmp_path: Path) -> None:
+    small.compress(tmp_path / "run", target="cpu", budget=None, recipe=small.settings())
+    assert read_request(RunFolder(tmp_path / "run"))[0].target_given == "cpu"

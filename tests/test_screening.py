@@ -49,7 +49,7 @@ class ByFirstWidth:
 
     ready = True
 
-    def fit(self, trained: Sequence[Candidate], *slopes: float) -> None:
+    def fit(self, trained: Sequence[Candidate], *how: Any) -> None:
         pass
 
     def expected(self, decisions: Sequence[tuple[Decision, Counts]]) -> list[float]:
@@ -154,8 +154,9 @@ def test_what_others_would_have_earned(workbench: Make) -> None:
     assert inside == pytest.approx(0.4 / bench.evaluator.rows.teacher_accuracy)
 
 
-def test_what_is_known_is_not_guessed(workbench: Make) -> None:
-    bench = workbench(HALF)
+@pytest.mark.parametrize("formula", ["accuracy", "paper", "naive"])
+def test_what_is_known_is_not_guessed(workbench: Make, formula: str) -> None:
+    bench = workbench(HALF, formula=formula, size_weight=0.6)
     proposal = Proposal(decision=widths(4)[0], place=Place("shrinkage", 0, 0), actions=(1,))
     [row] = bench.evaluator.evaluate([proposal], epsilon=0.0)
     made = screening(bench)

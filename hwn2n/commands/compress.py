@@ -104,6 +104,7 @@ def compress(
         validation=validation,
         split_seed=split_seed or 0,
         target=stored_target(chosen, target),
+        target_given=target if isinstance(target, str) else None,
         threads=torch.get_num_threads(),
         begun_in=str(Path.cwd()),
     )

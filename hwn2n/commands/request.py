@@ -40,8 +40,9 @@ class Request:
     name of a data set (`distil.datasets.load_data`), `target` the settings of a target; each is
     `IN_MEMORY` where the caller gave an object, which must then be given again to resume.
     `split_seed` chooses the validation images and must be the teacher's. `threads` are the CPU
-    threads of torch as the run began, None where a version began it that did not write them. Paths
-    may be relative to `begun_in`, the working directory of who asked.
+    threads of torch as the run began, None where a version began it that did not write them.
+    `target_given` is the name or path by which the target was asked for, None for the budget's.
+    Paths may be relative to `begun_in`, the working directory of who asked.
     """
 
     teacher: str
@@ -57,6 +58,7 @@ class Request:
     split_seed: int = 0
     target: str | dict[str, Any] | None = None
     threads: int | None = None
+    target_given: str | None = None
     begun_in: str | None = None
 
     def from_here(self) -> Request:
@@ -69,7 +71,10 @@ class Request:
             data = f"{IMAGE_FOLDER}{there / images}"
         teacher = self.teacher if self.teacher == IN_MEMORY else str(there / self.teacher)
         root = there / expanded(self.data_root or "data", "root (--data-root)")
-        return replace(self, teacher=teacher, data=data, data_root=str(root))
+        given = self.target_given
+        if given is not None and (there / given).is_file():
+            given = str(there / given)
+        return replace(self, teacher=teacher, data=data, data_root=str(root), target_given=given)
 
     def load_teacher(self, given: nn.Module | Teacher | None = None) -> Teacher:
         """The teacher of the request; `given` where it is an object."""

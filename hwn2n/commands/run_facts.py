@@ -76,12 +76,12 @@ def read_run(
 def repeat_command(folder: RunFolder) -> str | None:
     """The command that repeats the run, from its own budget and policies."""
     request, budget, _ = read_request(folder)
-    path = folder.budget
+    path, asked = folder.budget, request.target_given or target_name(request.target)
     return command(
         {name: value for name, value in vars(request).items() if name != "settings"},
         request.settings,
         budget=str(path) if path.exists() else None,
-        target=None if _named_by(budget, request.target) else target_name(request.target),
+        target=None if _named_by(budget, request.target) else asked,
         policies=[str(path) for _, path in sorted(starting_policies(folder).items())],
     )
 

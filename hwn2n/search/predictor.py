@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from hwn2n.network.counts import Counts
@@ -68,13 +69,17 @@ class AccuracyPredictor:
         return self._fitted is not None
 
     def fit(
-        self, trained: Sequence[Candidate], slope: float = 0.0, depth_slope: float = 0.0
+        self,
+        trained: Sequence[Candidate],
+        slope: float = 0.0,
+        depth_slope: float = 0.0,
+        accuracy: Callable[[Candidate], float] = attrgetter("expected"),
     ) -> None:
         """Learn from these candidates, whose accuracies are known, and from no others.
 
         Of those with one key, which are one network, the last counts: its accuracy is the mean.
         `slope` is what is known beforehand of parameters (`SIZE_SLOPE`), `depth_slope` of depth, 0
-        for nothing.
+        for nothing. `accuracy` is what is guessed of others.
         """
         import numpy as np
         from sklearn.exceptions import ConvergenceWarning
@@ -88,7 +93,7 @@ class AccuracyPredictor:
         if len(known) < LEAST:
             return
         rows = np.stack([self._known_features(candidate.decision) for candidate in known])
-        wanted = np.array([_log_odds(candidate.expected) for candidate in known])
+        wanted = np.array([_log_odds(accuracy(candidate)) for candidate in known])
         far = math.sqrt(rows.shape[1])
         kernel = (
             RBF(far, (0.5 * far, 4 * far))

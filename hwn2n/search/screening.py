@@ -78,10 +78,19 @@ class Screening:
         self._seen = brief
         self._known = {name_of(c.decision): c for c in brief}
         known = [c for c in brief if c.state in (State.TRAINED, State.REUSED)]
-        # what is guessed are expected accuracies, which have a slope of their own
         settings = self.evaluator.settings
-        slope = SIZE_SLOPE + settings.size_weight if self.hinted else 0.0
-        self.predictor.fit(known, slope, settings.depth_weight)
+        size, depth = settings.size_weight, settings.depth_weight
+        if settings.formula != "accuracy":
+            size = depth = 0.0
+        # expected accuracies have slopes of their own
+        slope = SIZE_SLOPE + size if self.hinted else 0.0
+        self.predictor.fit(known, slope, depth, self._rewarded)
+
+    def _rewarded(self, candidate: Candidate) -> float:
+        """Its accuracy as the formula of the reward takes it (`reward.score`)."""
+        if self.evaluator.settings.formula == "accuracy":
+            return candidate.expected
+        return candidate.accuracy or 0.0
 
     @property
     def hinted(self) -> bool:
@@ -166,7 +175,7 @@ class Screening:
                 found.append(DEGENERATE_REWARD)
                 continue
             if known is not None:  # its own reading says more than a forecast
-                accuracy, inside = known.expected, known.satisfied
+                accuracy, inside = self._rewarded(known), known.satisfied
             else:
                 accuracy, inside = next(guesses), self._inside(one.counts)
             found.append(self._reward(one, accuracy) if inside else None)
