@@ -158,3 +158,9 @@ def test_seeds_depend_on_all_parts_and_their_borders() -> None:
 def test_one_image_tells_no_variance():
     with pytest.raises(InputError, match="recalibrate_images: must be 0 or at least 2, but got 1"):
         build_settings("fast", {"recalibrate_images": 1})
+
+
+@pytest.mark.parametrize("training", ["train", "final"])
+def test_labels_of_students_are_not_smoothed(training):
+    with pytest.raises(InputError, match=f"setting {training}: label_smoothing is for teachers"):
+        build_settings("fast", {f"{training}.label_smoothing": 0.1})

@@ -143,11 +143,19 @@ class Settings(StrategySettings):
     @field_validator("train", "final", mode="wrap")
     @classmethod
     def _say_which(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-        """`TrainSettings` checks itself, but does not know which of the two it is."""
+        """`TrainSettings` checks itself, but does not know which of the two it is, nor that it is a
+        student's: a teacher's logits smooth enough."""
         try:
-            return check(value)
+            found = check(value)
         except InputError as error:
             raise PydanticCustomError("training", "{reason}", {"reason": str(error)}) from error
+        if found.label_smoothing:
+            raise PydanticCustomError(
+                "training",
+                "label_smoothing is for teachers and must be 0, but is {given}",
+                {"given": found.label_smoothing},
+            )
+        return found
 
     @field_validator("recalibrate_images")
     @classmethod
