@@ -81,6 +81,9 @@ def check(
     relative = [row for row in judged if row.relative_columns]
     if teacher is None:
         _require_no_teacher(relative)
+        if teacher_arch is not None:
+            raise InputError("--teacher-arch is for --teacher, which is missing")
+    check_data_root(data, data_root)
     if profile is not None and static_only:
         raise InputError("--profile must not be given with --static-only, which measures nothing")
     saved = None if profile is None else load_profile(profile)
@@ -96,9 +99,6 @@ def check(
     elif isinstance(teacher, str | os.PathLike) and not Path(teacher).is_file():
         # No row needs it now, but the next limit of the budget may.
         raise InputError(f"{os.fspath(teacher)}: the teacher must be a file that exists")
-    if teacher is None and teacher_arch is not None:
-        raise InputError("--teacher-arch is for --teacher, which is missing")
-    check_data_root(data, data_root)
     shape = shape_of(subject, input_shape, loaded)
     labelled = None
     if data is not None and not static_only:

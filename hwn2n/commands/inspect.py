@@ -138,7 +138,12 @@ def inspect(
         if arch is not None and teacher is None:
             raise InputError(f"{folder.path}: a run knows its teacher; leave --arch out")
         request, _, weights = read_request(folder)
-        decision = _decision(folder)
+        decision, own = _decision(folder), _students_shape(folder)
+        if input_shape is not None and tuple(input_shape) != own:
+            raise InputError(
+                f"{folder.path}: the input shape must be that of the run, {own}, "
+                f"but is {tuple(input_shape)}"
+            )
         settings = request.settings
         if granularity is not None:
             settings = build_settings(settings, {"granularity": granularity})
@@ -156,13 +161,7 @@ def inspect(
             wanted = input_shape or request.input_shape
             subject = subject_of(teacher, arch or request.arch, wanted, unsafe_pickle)
         check_same_teacher(subject, weights, folder)
-        shape = _students_shape(folder)
-        if input_shape is not None and tuple(input_shape) != shape:
-            raise InputError(
-                f"{folder.path}: the input shape must be that of the run, {shape}, "
-                f"but is {tuple(input_shape)}"
-            )
-        input_shape = shape
+        input_shape = own
     shape = shape_of(subject, input_shape)
     captured = capture(subject.model, shape, subject.program)
     planner = Planner(captured.architecture)

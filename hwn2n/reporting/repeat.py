@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hwn2n.reporting.axes import NOTHING
 from hwn2n.run.folder import IN_MEMORY
 from hwn2n.search.recipes import RECIPES
-from hwn2n.search.settings import Settings, settings_to_json
+from hwn2n.search.settings import Settings, dotted, settings_to_json
 
 _OPTIONS = {
     "arch": "--arch",
@@ -41,10 +41,10 @@ class Setting:
 def settings_table(settings: Settings) -> list[Setting]:
     """Every setting by its dotted name, but for the recipe's, which is the first column's."""
     recipe = RECIPES.get(settings.recipe, RECIPES["paper"])
-    usual = dict(_flat(settings_to_json(recipe)))
+    usual = dict(dotted(settings_to_json(recipe)))
     return [
         Setting(name=name, value=json.dumps(value), usual=json.dumps(usual.get(name)))
-        for name, value in _flat(settings_to_json(settings))
+        for name, value in dotted(settings_to_json(settings))
         if name != "recipe"
     ]
 
@@ -98,19 +98,11 @@ def _yaml(text: str) -> str:
     return value if isinstance(value, str) and value.isidentifier() else text
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield before + name, value
-
-
 def flat_texts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Nested values as lines of a table: dotted name and text."""
     return [
         (name, NOTHING if value is None or value in ({}, []) else _text(value))
-        for name, value in _flat(values)
+        for name, value in dotted(values)
     ]
 
 

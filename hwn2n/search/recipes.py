@@ -6,13 +6,13 @@ effort for a short search. Each setting can be overridden by a YAML file or by `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from hwn2n.distil.recipes import STUDENT_RECIPES
 from hwn2n.errors import InputError
-from hwn2n.search.settings import Settings, settings_from_json, settings_to_json
+from hwn2n.search.settings import Settings, dotted, settings_from_json, settings_to_json
 from hwn2n.search.strategy_settings import StageSettings
 
 RECIPES: dict[str, Settings] = {
@@ -69,18 +69,9 @@ def build_settings(
         if str(name) == "recipe":
             raise InputError("setting recipe: must be chosen by itself, not as an override")
         _put(values, str(name).split("."), value, str(name))
-    if ("final.augment", "none") in _leaves(overrides or {}):
+    if ("final.augment", "none") in dotted(overrides or {}):
         values["final_augment"] = False  # else the data's own would take its place
     return settings_from_json(values)
-
-
-def _leaves(overrides: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Each override by its dotted name, nested or not."""
-    for name, value in overrides.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", value
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any, name: str) -> None:

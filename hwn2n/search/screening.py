@@ -79,18 +79,19 @@ class Screening:
         self._known = {name_of(c.decision): c for c in brief}
         known = [c for c in brief if c.state in (State.TRAINED, State.REUSED)]
         settings = self.evaluator.settings
-        size, depth = settings.size_weight, settings.depth_weight
-        if settings.formula != "accuracy":
-            size = depth = 0.0
         # expected accuracies have slopes of their own
-        slope = SIZE_SLOPE + size if self.hinted else 0.0
-        self.predictor.fit(known, slope, depth, self._rewarded)
+        weights = (settings.size_weight, settings.depth_weight) if self._expects else (0.0, 0.0)
+        slope = SIZE_SLOPE + weights[0] if self.hinted else 0.0
+        self.predictor.fit(known, slope, weights[1], self._rewarded)
+
+    @property
+    def _expects(self) -> bool:
+        """Whether rewards are of expected accuracies (`reward.score`)."""
+        return self.evaluator.settings.formula == "accuracy"
 
     def _rewarded(self, candidate: Candidate) -> float:
-        """Its accuracy as the formula of the reward takes it (`reward.score`)."""
-        if self.evaluator.settings.formula == "accuracy":
-            return candidate.expected
-        return candidate.accuracy or 0.0
+        """Its accuracy as the reward takes it."""
+        return candidate.expected if self._expects else candidate.accuracy or 0.0
 
     @property
     def hinted(self) -> bool:

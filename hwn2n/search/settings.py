@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import (
@@ -201,3 +201,12 @@ def settings_from_json(values: Mapping[str, Any]) -> Settings:
         if not isinstance(first["input"], Mapping):  # else the text says what was found
             text += f", but got {first['input']!r}"
         raise InputError(f"setting {name}: {text}" if name else f"settings: {text}") from error
+
+
+def dotted(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value by its dotted name, nested or not."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value

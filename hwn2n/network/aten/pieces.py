@@ -9,7 +9,7 @@ from torch import fx
 
 from hwn2n.network.architecture import Operation
 from hwn2n.network.aten.arguments import arguments, calls
-from hwn2n.network.aten.simple import elementwise
+from hwn2n.network.aten.simple import axes_along, elementwise
 from hwn2n.network.operators.base import Shape
 from hwn2n.network.translation import Translation, function
 
@@ -37,19 +37,11 @@ def item(t: Translation, node: fx.Node, target: str) -> Operation | None:
 
 def _one_place(t: Translation, node: fx.Node, pieces: Any) -> Operation | None:
     """One of the tensors of an unbind, as the selection that it is."""
-    source, index = pieces.args[0], node.args[1]
-    before, shape = t.shape(source), t.shape(node)
-    if before is None or shape is None:
+    before = t.shape(pieces.args[0])
+    if before is None:
         return None
     dim = int(pieces.args[1] if len(pieces.args) > 1 else 0) % len(before)
-    config = {
-        "target": "aten.select.int",
-        "args": [{"ref": 0}, dim, index],
-        "kwargs": {},
-        "input_shapes": [list(before)],
-        "axes": [None if i == dim else i - (i > dim) for i in range(len(before))],
-    }
-    return Operation(t.named(node, "select"), "function", (t.read(source),), config, shape)
+    return _instead(t, node, pieces, "select.int", [dim, node.args[1]], {dim}, keepdim=False)
 
 
 def _greatest(t: Translation, node: fx.Node, pieces: Any) -> Operation | None:
@@ -57,8 +49,7 @@ def _greatest(t: Translation, node: fx.Node, pieces: Any) -> Operation | None:
 
     A pooled maximum is one where a single place is left of each image.
     """
-    source = pieces.args[0]
-    before, shape = t.shape(source), t.shape(node)
+    before, shape = t.shape(pieces.args[0]), t.shape(node)
     if before is None or shape is None or node.args[1] != 0:
         return None
     rank = len(before)
@@ -69,18 +60,34 @@ def _greatest(t: Translation, node: fx.Node, pieces: Any) -> Operation | None:
     else:
         a = arguments(pieces, ("dim", "keepdim"), {"keepdim": False})
         dims, keepdim = [int(a["dim"]) % rank], bool(a["keepdim"])
+    made = _instead(t, node, pieces, "amax.default", [dims, keepdim], {*dims}, keepdim=keepdim)
+    return made and made.with_config(reduces=True)
+
+
+def _instead(
+    t: Translation,
+    node: fx.Node,
+    pieces: fx.Node,
+    call: str,
+    args: list[Any],
+    dims: set[int],
+    *,
+    keepdim: bool,
+) -> Operation | None:
+    """Another function along `dims` of what `pieces` reads, in place of one of its tensors."""
+    source, shape = pieces.args[0], t.shape(node)
+    before = t.shape(source)
+    if before is None or shape is None:
+        return None
     config = {
-        "target": "aten.amax.default",
-        "args": [{"ref": 0}, dims, keepdim],
+        "target": f"aten.{call}",
+        "args": [{"ref": 0}, *args],
         "kwargs": {},
         "input_shapes": [list(before)],
-        "axes": [
-            None if i in dims else i - (0 if keepdim else sum(d < i for d in dims))
-            for i in range(rank)
-        ],
-        "reduces": True,
+        "axes": axes_along(len(before), dims, keepdim),
     }
-    return Operation(t.named(node, "amax"), "function", (t.read(source),), config, shape)
+    name = t.named(node, call.split(".")[0])
+    return Operation(name, "function", (t.read(source),), config, shape)
 
 
 def slice_(t: Translation, node: fx.Node, target: str) -> Operation | None:
@@ -96,7 +103,7 @@ def slice_(t: Translation, node: fx.Node, target: str) -> Operation | None:
     if not isinstance(a["start"], int | None) or before[dim] < 0:
         return None
     if a["step"] != 1:
-        axes = [None if i == dim else i for i in range(len(before))]
+        axes = axes_along(len(before), {dim}, keepdim=True)
         return function(t, node, target).with_config(axes=axes)
     start = min((a["start"] or 0) + (before[dim] if (a["start"] or 0) < 0 else 0), before[dim])
     return _piece(t, node, source, dim, start, start + shape[dim])

@@ -108,13 +108,17 @@ def _along(
     before, after = t.shape(node.args[0]), t.shape(node)
     if before is None or after is None or len(node.all_input_nodes) != 1:
         return None
-    rank = len(before)
+    return function(t, node, target).with_config(axes=axes_along(len(before), dims, keepdim))
+
+
+def axes_along(rank: int, dims: set[int], keepdim: bool) -> list[int | None]:
+    """Where each dimension is after a function along `dims`: None for these."""
     along = {d % rank for d in dims}
     axes: list[int | None] = []
     for i in range(rank):
         dropped = 0 if keepdim else sum(d < i for d in along)
         axes.append(None if i in along else i - dropped)
-    return function(t, node, target).with_config(axes=axes)
+    return axes
 
 
 def softmax(t: Translation, node: fx.Node, target: str) -> Operation | None:
