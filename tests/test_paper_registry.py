@@ -104,6 +104,7 @@ def test_sizes_cut_both_recipes_to_valid_settings() -> None:
             assert after.final.max_images == size.images
             assert after.removal.updates == min(recipe.removal.updates, size.updates or 0)
             assert after.final.epochs == size.epochs and after.final.milestones == ()
+            assert after.final_augment  # the data's own augmentation is not refused by a cut
     cut = TINY.training(teacher_recipe("paper", "cifar10", "resnet18"))
     assert (cut.epochs, cut.schedule, cut.augment) == (2, "cosine", "crop-flip")
     assert "300 train images" in TINY.describe() and SIZES["full"].describe() == "in full"

@@ -79,8 +79,11 @@ class Size:
             return {}
         final = self.training(TrainSettings(**_tuples(settings["final"])))
         train = TrainSettings(**_tuples(settings["train"]))
+        ending = {name: _plain(value) for name, value in vars(final).items()}
+        before = settings["final"]
         found: dict[str, Any] = {
-            "final": {name: _plain(value) for name, value in vars(final).items()},
+            # only what is cut: "augment: none" would refuse the data's own
+            "final": {name: value for name, value in ending.items() if value != before[name]},
             "train.epochs": min(train.epochs, self.search_epochs or train.epochs),
             "train.max_images": _least(train.max_images, self.search_images or self.images),
             "validation_images": _least(settings["validation_images"], self.validation_images),
