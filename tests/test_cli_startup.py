@@ -39,6 +39,19 @@ def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
     assert done.stderr.splitlines()[-1] == f"{code} []"
 
 
+def test_commands_that_measure_nothing_import_no_scipy() -> None:
+    """It takes half as long as torch; of three commands in one process, for torch takes long too."""
+    script = (
+        "import sys, hwn2n.commands.check, hwn2n.commands.inspect, hwn2n.commands.compress; "
+        "print('torch' in sys.modules, 'scipy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True, text=True, env=environment(), timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout == "True False\n"
+
+
 def test_the_package_imports_no_torch_and_has_the_functions() -> None:
     script = "import sys, hwn2n; print(*hwn2n.__all__); assert 'torch' not in sys.modules"
     done = subprocess.run(

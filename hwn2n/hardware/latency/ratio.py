@@ -18,6 +18,8 @@ distribution, it misses up to twice as often.
 
 A comparison may stop as soon as it can tell. Each look has its share of the error (Bonferroni), so
 that all intervals of a comparison hold together with its confidence, whenever it stopped.
+
+scipy.stats is imported where it is used: it takes a second, and most commands measure nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm, t, trim_mean
 
 from hwn2n.hardware.latency.samples import samples_needed
 
@@ -39,6 +40,8 @@ _TRIM = 0.25
 
 def effect_of(a_s: Sequence[float], b_s: Sequence[float]) -> float:
     """log(b / a) of one placement: the trimmed mean over its rounds, `a_s` and `b_s` (m,)."""
+    from scipy.stats import trim_mean
+
     return float(trim_mean(np.log(np.asarray(b_s) / np.asarray(a_s)), _TRIM))
 
 
@@ -48,6 +51,8 @@ def interval_of(effects: Sequence[float], error: float) -> tuple[float, float]:
     `error` is the probability to miss, half of it on each side. The same effects give the same
     interval: resamples are drawn once.
     """
+    from scipy.stats import norm, t
+
     values = np.asarray(effects, dtype=float)
     count = len(values)
     student = float(t.ppf(1 - error / 2, count - 1))

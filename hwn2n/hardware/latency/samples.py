@@ -9,6 +9,8 @@ correlation ignored they would cover 60 instead of 95 times in a hundred.
 
 What no statistics of one session can tell is how the next session differs, after a reboot or in
 another process.
+
+scipy.stats is imported where it is used: it takes a second, and most commands measure nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binom, t
 
 from hwn2n.errors import InputError, MeasurementError
 from hwn2n.hardware.latency.correlation import inflation, inflation_at
@@ -110,6 +111,9 @@ class LatencySample:
         needed = samples_needed(50)
         if len(self) < needed:
             raise MeasurementError(f"throughput needs at least {needed} samples; found {len(self)}")
+
+        from scipy.stats import t
+
         worth = max(2.0, len(self) / inflation(self.samples_s))
         error = float(np.std(self.samples_s, ddof=1)) / math.sqrt(worth)
         reach = float(t.ppf((1 + confidence) / 2, worth - 1)) * error
@@ -185,6 +189,9 @@ def ranks(count: int, worth: int, q: float, confidence: float) -> tuple[int, int
 
     They are those of `worth` independent samples, spread over the `count`; at most the extremes.
     """
+
+    from scipy.stats import binom
+
     error = (1 - confidence) / 2
     # P(X_(low) > quantile) = P(binomial < low) <= error, and likewise above.
     above = int(binom.ppf(1 - error, worth, q / 100)) + 1

@@ -1,5 +1,7 @@
 """Intervals of a mean from a few parts of one window, by Student's t.
 
+scipy.stats is imported where it is used: it takes a second, and most commands measure nothing.
+
 The parts of a window are taken for independent and alike, which a power reading is once the device
 has settled and a part is several times longer than the sensor's memory.
 """
@@ -9,7 +11,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.stats import t
 
 from hwn2n.errors import InputError, MeasurementError
 
@@ -60,5 +61,7 @@ def _around(middle: float, error: float, freedom: float, confidence: float) -> t
         raise InputError(f"a confidence must be between 0 and 1; found {confidence!r}")
     if error == 0:
         return middle, middle
+    from scipy.stats import t
+
     reach = float(t.ppf((1 + confidence) / 2, freedom)) * error
     return middle - reach, middle + reach
