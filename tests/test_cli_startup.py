@@ -40,7 +40,7 @@ def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
 
 
 def test_commands_that_measure_nothing_import_no_scipy() -> None:
-    """It takes half as long as torch; of three commands in one process, for torch takes long too."""
+    """It takes half as long as torch. Three commands in one process, for torch takes long too."""
     script = (
         "import sys, hwn2n.commands.check, hwn2n.commands.inspect, hwn2n.commands.compress; "
         "print('torch' in sys.modules, 'scipy' in sys.modules)"

@@ -164,3 +164,10 @@ def test_one_image_tells_no_variance():
 def test_labels_of_students_are_not_smoothed(training):
     with pytest.raises(InputError, match=f"setting {training}: label_smoothing is for teachers"):
         build_settings("fast", {f"{training}.label_smoothing": 0.1})
+
+
+@pytest.mark.parametrize(("name", "value"), [("keep_best", True), ("patience", 3)])
+def test_search_training_has_no_best_epoch(name, value):
+    with pytest.raises(InputError, match="setting train: keep_best and patience are for the final"):
+        build_settings("fast", {f"train.{name}": value})
+    assert getattr(build_settings("fast", {f"final.{name}": value}).final, name) == value

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import (
     Field,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
@@ -142,9 +143,11 @@ class Settings(StrategySettings):
 
     @field_validator("train", "final", mode="wrap")
     @classmethod
-    def _say_which(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    def _say_which(
+        cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> Any:
         """`TrainSettings` checks itself, but does not know which of the two it is, nor that it is a
-        student's: a teacher's logits smooth enough."""
+        student's: a teacher's logits smooth enough, and nothing is validated in search training."""
         try:
             found = check(value)
         except InputError as error:
@@ -154,6 +157,12 @@ class Settings(StrategySettings):
                 "training",
                 "label_smoothing is for teachers and must be 0, but is {given}",
                 {"given": found.label_smoothing},
+            )
+        if info.field_name == "train" and (found.keep_best or found.patience is not None):
+            raise PydanticCustomError(
+                "training",
+                "keep_best and patience are for the final training: "
+                "search training is not validated between its epochs",
             )
         return found
 
