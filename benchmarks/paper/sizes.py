@@ -77,13 +77,16 @@ class Size:
         """What cuts a search to this size; `settings` as `settings_to_json` gives them."""
         if self.is_full:
             return {}
-        final = self.training(TrainSettings(**_tuples(settings["final"])))
+        whole = TrainSettings(**_tuples(settings["final"]))
+        final = self.training(whole)
         train = TrainSettings(**_tuples(settings["train"]))
-        ending = {name: _plain(value) for name, value in vars(final).items()}
-        before = settings["final"]
         found: dict[str, Any] = {
             # only what is cut: "augment: none" would refuse the data's own
-            "final": {name: value for name, value in ending.items() if value != before[name]},
+            "final": {
+                name: _plain(value)
+                for name, value in vars(final).items()
+                if value != getattr(whole, name)
+            },
             "train.epochs": min(train.epochs, self.search_epochs or train.epochs),
             "train.max_images": _least(train.max_images, self.search_images or self.images),
             "validation_images": _least(settings["validation_images"], self.validation_images),

@@ -111,7 +111,6 @@ class LatencySample:
         needed = samples_needed(50)
         if len(self) < needed:
             raise MeasurementError(f"throughput needs at least {needed} samples; found {len(self)}")
-
         from scipy.stats import t
 
         worth = max(2.0, len(self) / inflation(self.samples_s))
@@ -189,7 +188,6 @@ def ranks(count: int, worth: int, q: float, confidence: float) -> tuple[int, int
 
     They are those of `worth` independent samples, spread over the `count`; at most the extremes.
     """
-
     from scipy.stats import binom
 
     error = (1 - confidence) / 2

@@ -1,9 +1,9 @@
 """Intervals of a mean from a few parts of one window, by Student's t.
 
-scipy.stats is imported where it is used: it takes a second, and most commands measure nothing.
-
 The parts of a window are taken for independent and alike, which a power reading is once the device
 has settled and a part is several times longer than the sensor's memory.
+
+scipy.stats is imported where it is used: it takes a second, and most commands measure nothing.
 """
 
 from __future__ import annotations
